@@ -1,0 +1,94 @@
+"""Settings of a run: frozen, checked when made, each with its unit in its name."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from emolabel.errors import ConfigError
+
+FacesMode = Literal["biggest", "all"]
+Remainder = Literal["keep", "merge", "drop"]
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ConfigError(message)
+
+
+@dataclass(frozen=True)
+class WindowPolicy:
+    """How a time line is cut into windows."""
+
+    length_s: float | None = 5.0
+    """None: the whole clip is one window."""
+    stride_s: float | None = None
+    """From one window's start to the next one's; None: the length, so that windows touch."""
+    remainder: Remainder = "merge"
+    """What happens to a last stretch shorter than `min_s`: kept as a window, merged into the one before, dropped."""
+    min_s: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.length_s is None:
+            _require(self.stride_s is None, "a stride needs a window length: give --window, or drop --stride")
+            return
+        _require(self.length_s > 0, f"the window length must be positive, got {self.length_s} s")
+        _require(self.stride_s is None or self.stride_s > 0, f"the stride must be positive, got {self.stride_s} s")
+        _require(self.min_s >= 0, f"the shortest remainder must not be negative, got {self.min_s} s")
+
+
+@dataclass(frozen=True)
+class FaceSettings:
+    """How faces are found and followed."""
+
+    mode: FacesMode = "biggest"
+    """`biggest`: the biggest face of each frame, as in the paper. `all`: a row per track."""
+    min_score: float = 0.95
+    """Detections below this are dropped (0-1)."""
+    detect_max_side_px: int = 640
+    """Detection runs on a copy scaled down to this; crops come from the full frame."""
+    min_face_px: int = 20
+    """Smallest face looked for, in pixels of that copy."""
+
+    def __post_init__(self) -> None:
+        _require(self.mode in ("biggest", "all"), f"--faces takes 'biggest' or 'all', got {self.mode!r}")
+        _require(0 <= self.min_score <= 1, f"the lowest face score must lie in 0-1, got {self.min_score}")
+        _require(self.detect_max_side_px >= 64, f"detection needs at least 64 px, got {self.detect_max_side_px}")
+        _require(self.min_face_px >= 12, f"MTCNN sees no face under 12 px, got {self.min_face_px}")
+
+
+@dataclass(frozen=True)
+class DecodeLimits:
+    """What one file may cost before it becomes a failure row."""
+
+    open_timeout_s: float = 60.0
+    """For opening and probing a file."""
+    reply_timeout_s: float = 60.0
+    """For each further batch of frames, and for each stretch of sound."""
+    memory_mb: int = 4096
+    """Of the decoding child."""
+    max_frame_px: int = 7680 * 4320
+    """Width times height of the biggest frame taken (8K)."""
+    batch_bytes: int = 64 * 2**20
+    """Frames handed over at a time; at least one frame."""
+    recycle_after: int = 200
+    """Files after which the child is replaced: decoders leak."""
+    threads: int = 1
+    """Decoder threads: FFmpeg takes all cores unless told otherwise."""
+
+    def __post_init__(self) -> None:
+        _require(min(self.open_timeout_s, self.reply_timeout_s) > 0, "deadlines must be positive")
+        _require(self.memory_mb >= 256, f"the decoding child needs at least 256 MB, got {self.memory_mb}")
+        _require(self.threads >= 1, f"decoding needs at least one thread, got {self.threads}")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that changes what a run computes. Part of the fingerprint of an output folder."""
+
+    windows: WindowPolicy = field(default_factory=WindowPolicy)
+    faces: FaceSettings = field(default_factory=FaceSettings)
+    limits: DecodeLimits = field(default_factory=DecodeLimits)
+    chunk_s: float = 60.0
+    """Long inputs are shared between workers in chunks of about this many seconds."""
+
+    def __post_init__(self) -> None:
+        _require(self.chunk_s > 0, f"the chunk length must be positive, got {self.chunk_s} s")
