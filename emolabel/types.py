@@ -193,7 +193,7 @@ class CropSequence:
         _expect(crops.dtype == np.uint8, "uint8 crops", crops.dtype)
         _expect(index.ndim in (1, 2) and index.size > 0, "index (K,) or (K, L)", index.shape)
         _expect(
-            0 <= int(index.min()) and int(index.max()) < len(crops), f"index within {len(crops)} crops", index.max()
+            int(index.min()) >= 0 and int(index.max()) < len(crops), f"index within {len(crops)} crops", index.max()
         )
 
 
