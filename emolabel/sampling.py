@@ -27,7 +27,8 @@ class FrameSampling:
         [0, 1, 1, 2]
         """
         _check_frames(n_frames)
-        return np.round(np.linspace(0, n_frames - 1, self.count)).astype(np.int64)
+        frames: Int64Array = np.round(np.linspace(0, n_frames - 1, self.count)).astype(np.int64)
+        return frames
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ class SliceSampling:
         """
         _check_frames(n_frames)
         starts = np.round(np.linspace(0, max(n_frames - self.length, 0), self.count)).astype(np.int64)
-        return np.minimum(starts[:, None] + np.arange(self.length), n_frames - 1)
+        frames: Int64Array = np.minimum(starts[:, None] + np.arange(self.length), n_frames - 1)
+        return frames
 
 
 @dataclass(frozen=True)
