@@ -47,12 +47,22 @@ class FaceSettings:
     """Detection runs on a copy scaled down to this; crops come from the full frame."""
     min_face_px: int = 20
     """Smallest face looked for, in pixels of that copy."""
+    track_min_iou: float = 0.3
+    """`all`: least overlap (intersection over union) of two boxes that are the same face."""
+    track_max_missed: int = 12
+    """`all`: examined frames for which a face may be out of sight and still be the same track."""
+    min_track_share: float = 0.05
+    """A track found in a smaller part of a window's examined frames is none: a print on a shirt that looks like a face
+    in 2 frames of 48, a passer-by whose track broke. (0-1; one frame at least.)"""
 
     def __post_init__(self) -> None:
         _require(self.mode in ("biggest", "all"), f"--faces takes 'biggest' or 'all', got {self.mode!r}")
         _require(0 <= self.min_score <= 1, f"the lowest face score must lie in 0-1, got {self.min_score}")
         _require(self.detect_max_side_px >= 64, f"detection needs at least 64 px, got {self.detect_max_side_px}")
         _require(self.min_face_px >= 12, f"MTCNN sees no face under 12 px, got {self.min_face_px}")
+        _require(0 < self.track_min_iou <= 1, f"the least overlap must lie in 0-1, got {self.track_min_iou}")
+        _require(self.track_max_missed >= 0, f"a face cannot be missed for {self.track_max_missed} frames")
+        _require(0 <= self.min_track_share <= 1, f"the least share must lie in 0-1, got {self.min_track_share}")
 
 
 @dataclass(frozen=True)
@@ -67,6 +77,8 @@ class DecodeLimits:
     """Of the decoding child."""
     max_frame_px: int = 7680 * 4320
     """Width times height of the biggest frame taken (8K)."""
+    max_duration_s: float = 7 * 86_400.0
+    """A longer time line is damage or an attack: it would be cut into windows without end."""
     batch_bytes: int = 64 * 2**20
     """Frames handed over at a time; at least one frame."""
     recycle_after: int = 200

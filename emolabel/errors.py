@@ -16,7 +16,7 @@ class Status(str, Enum):
     NO_SIGNAL = "no_signal"
     """Neither a face nor sound: nothing to label, scores are null."""
     PARTIAL = "partial"
-    """Labelled from what could be decoded; some of it could not."""
+    """Some of it could not be decoded; labelled from the rest, where there is anything to label in it."""
     SKIPPED = "skipped"
     """Found in a folder, but not a media file by its name."""
     MISSING = "missing"
@@ -42,17 +42,11 @@ class Status(str, Enum):
         return self.value
 
     @property
-    def labelled(self) -> bool:
-        """Whether a row of this status carries scores."""
-        return self in _LABELLED
-
-    @property
     def failure(self) -> bool:
         """Whether `--strict` counts it: the input, or a part of it, could not be read."""
         return self in _FAILURES
 
 
-_LABELLED = frozenset({Status.OK, Status.NO_FACE, Status.NO_AUDIO, Status.NO_VIDEO, Status.PARTIAL})
 _FAILURES = frozenset(
     {
         Status.PARTIAL,
@@ -99,3 +93,13 @@ class MediaError(EmolabelError):
 
     def __reduce__(self) -> tuple[type["MediaError"], tuple[Status, str]]:
         return MediaError, (self.status, self.reason)  # exceptions cross process borders by pickling
+
+
+BUGS = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
+"""What a mistake of ours raises. It may cost a window (`Status.FAILED`), never a job of days. Errors of the machine, a
+lost GPU say, are not among them: the engine restarts the worker and tries again."""
+
+
+def bug(error: Exception) -> MediaError:
+    """One of `BUGS` as the failure that a row tells of."""
+    return MediaError(Status.FAILED, f"internal error, please report it: {type(error).__name__}: {error}")

@@ -38,6 +38,8 @@ class VideoInfo:
     """(N,) presentation times of the frames that the content really holds, strictly ascending."""
     end_s: float
     """End of the last frame: its presentation time plus its duration."""
+    seekable: bool = True
+    """Whether a frame can be found by its time; if not, a reader counts from the first one."""
 
     def __post_init__(self) -> None:
         times = self.frame_times_s

@@ -1,0 +1,36 @@
+# Every target prepares what it needs: on a fresh machine with Python 3.10-3.12, `make demo` and `make test` just work.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: demo test lint bench lock clean
+
+demo: $(READY)  ## make a few clips, label them, show the labels
+	$(BIN)/emolabel demo --folder demo-out
+
+test: lint  ## everything but the benchmarks
+	$(BIN)/pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(READY)  ## side-by-side timings; prints a table
+	$(BIN)/python -m bench
+
+# Installed exactly as tested: every version comes from constraints.txt.
+$(READY): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+lock:  ## write constraints.txt anew, from the newest versions that pyproject.toml allows
+	rm -rf .venv-lock
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python -m pip install --quiet -e '.[dev]'
+	.venv-lock/bin/python -m pip freeze --exclude-editable > constraints.txt
+	rm -rf .venv-lock
+
+clean:
+	rm -rf .venv .venv-lock demo-out build *.egg-info .mypy_cache .ruff_cache .pytest_cache

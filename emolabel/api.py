@@ -1,0 +1,58 @@
+"""The Python interface: what the command line does, as functions."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from emolabel.config import FaceSettings, FacesMode, Settings, WindowPolicy
+from emolabel.pipeline.annotate import Progress, RunOptions, annotate_inputs
+from emolabel.pipeline.local import Annotator, load_model
+from emolabel.pipeline.reading import read_inputs, read_labels
+
+__all__ = ["Annotator", "Progress", "annotate", "load_model", "read_inputs", "read_labels"]
+
+
+def annotate(
+    inputs: str | Path | Sequence[str | Path],
+    out: str | Path,
+    *,
+    model: str = "untrained",
+    window: float | None = 5.0,
+    stride: float | None = None,
+    faces: FacesMode = "biggest",
+    device: str = "auto",
+    detector_device: str = "cpu",
+    batch_size: int = 16,
+    workers: int | None = None,
+    address: str | None = None,
+    limit: int | None = None,
+    overwrite: bool = False,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> Progress:
+    """Label videos on Ray and write Parquet to `out`; the same call again finishes what is missing.
+
+    Args:
+        inputs: files, folders, globs, manifests with a `uri` column, or URIs.
+        out: folder or URI.
+        model: built-in name, folder, or Hugging Face hub id of a bundle.
+        window: seconds per window; None: one window per input.
+        stride: seconds from window to window; None: the window's length.
+        faces: the biggest face of each frame, or a row for every face.
+        device: of the model: `auto`, `cpu` or `cuda`.
+        detector_device: of the face detector: `cpu` or `cuda`.
+        batch_size: windows that go through the model at a time.
+        workers: decoding workers; None: one for each CPU of the cluster.
+        address: of the Ray cluster; None: `RAY_ADDRESS`, the session that is already open, or an embedded local Ray.
+        limit: take at most this many inputs.
+        overwrite: start the output folder afresh.
+        on_progress: called after each window.
+
+    Returns:
+        Counts by status, with reasons and examples.
+
+    Raises:
+        EmolabelError: nothing could be started, or the job ended early. A file that fails is a row, not an error.
+    """
+    arguments = [inputs] if isinstance(inputs, (str, Path)) else inputs
+    settings = Settings(windows=WindowPolicy(length_s=window, stride_s=stride), faces=FaceSettings(mode=faces))
+    options = RunOptions(device, detector_device, batch_size, workers, address, limit, overwrite)
+    return annotate_inputs([str(argument) for argument in arguments], str(out), model, settings, options, on_progress)

@@ -1,0 +1,45 @@
+"""What the pipeline, the bundles and training ask of every model."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from torch import nn
+
+from emolabel.models.blocks.init import reset_parameters
+from emolabel.sampling import InputSpec
+from emolabel.types import ClipInputs, Prediction
+
+
+class EmotionModel(nn.Module, ABC):
+    """A network that labels clips. `architecture` and `config` are all that is needed to build it again."""
+
+    architecture: ClassVar[str]
+    """Its name in the registry."""
+    config: Any
+    """A frozen dataclass; which one depends on the architecture."""
+
+    @property
+    @abstractmethod
+    def input_spec(self) -> InputSpec:
+        """What it wants to see and hear of a window."""
+
+    @abstractmethod
+    def predict(self, clips: Sequence[ClipInputs]) -> list[Prediction]:
+        """Labels clips, one prediction each, in their order.
+
+        A clip's result does not depend on the clips around it (beyond float rounding, 1e-6). A clip with nothing that
+        the model could see or hear gets a `Prediction` without probabilities.
+
+        Raises:
+            RuntimeError: the model is in training mode.
+            ValueError: a clip does not fit `input_spec`.
+        """
+
+    @abstractmethod
+    def parts(self) -> Mapping[str, nn.Module]:
+        """Its parts by name (`face.trunk`, `fusion`), without overlap: each was pretrained, trained or left random."""
+
+    def reset_parameters(self, seed: int) -> None:
+        """Gives all weights fresh random values: the same seed, the same bits."""
+        reset_parameters(self, seed)

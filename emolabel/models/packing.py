@@ -1,0 +1,33 @@
+"""A bundle as one value, to be sent to workers that cannot see the folder it came from."""
+
+from dataclasses import dataclass
+
+import safetensors.torch
+import torch
+
+from emolabel.models.base import EmotionModel
+from emolabel.models.bundle import LoadedBundle
+from emolabel.models.bundle_config import BundleConfig
+from emolabel.models.registry import build_model
+from emolabel.models.weights import to_safetensors
+
+
+@dataclass(frozen=True)
+class PackedBundle:
+    """The contents of a bundle's two files."""
+
+    config: BundleConfig
+    weights: bytes
+    """In safetensors format."""
+
+
+def pack_bundle(bundle: LoadedBundle) -> PackedBundle:
+    """Ready to be sent."""
+    return PackedBundle(bundle.config, to_safetensors(bundle.model.state_dict()))
+
+
+def unpack_model(packed: PackedBundle, device: str | torch.device) -> EmotionModel:
+    """The model, in eval mode on a device."""
+    model = build_model(packed.config.architecture, packed.config.config)
+    model.load_state_dict(safetensors.torch.load(packed.weights))
+    return model.to(device).eval()

@@ -1,0 +1,193 @@
+"""`emolabel annotate`: list, resume, run the pipeline, commit, sum up."""
+
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+
+from emolabel.config import Settings
+from emolabel.errors import EmolabelError, Status
+from emolabel.models.bundle import LoadedBundle, load_bundle
+from emolabel.models.packing import pack_bundle
+from emolabel.pipeline.decode import RunStamp
+from emolabel.pipeline.messages import WindowResult
+from emolabel.pipeline.output import OutputFolder
+from emolabel.pipeline.resume import check_fingerprint, fingerprint, read_finished
+from emolabel.pipeline.sources import Listing, list_inputs, redact
+from emolabel.version import __version__
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a run is carried out; nothing here changes what its rows say."""
+
+    device: str = "auto"
+    """Of the model: `cpu`, `cuda`, or `auto` (a GPU where the cluster has one)."""
+    detector_device: str = "cpu"
+    batch_size: int = 16
+    """Windows that go through the model at a time."""
+    workers: int | None = None
+    """None: one for each CPU of the cluster."""
+    address: str | None = None
+    """Of the Ray cluster; None: `RAY_ADDRESS`, or an embedded local Ray."""
+    limit: int | None = None
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        from emolabel.errors import ConfigError
+
+        if self.device not in ("auto", "cpu", "cuda") or self.detector_device not in ("cpu", "cuda"):
+            raise ConfigError(f"a device is 'cpu' or 'cuda', got {self.device!r} and {self.detector_device!r}")
+        if self.batch_size < 1:
+            raise ConfigError(f"--batch-size must be at least 1, got {self.batch_size}")
+        if self.limit is not None and self.limit < 1:
+            raise ConfigError(f"--limit must be at least 1, got {self.limit}")
+
+
+@dataclass
+class Progress:
+    """How far a run is; updated in place while it goes on, and complete when it has ended."""
+
+    out: str
+    model: str
+    run_id: str
+    n_inputs: int = 0
+    """To do in this run."""
+    n_done_before: int = 0
+    """Inputs that earlier runs had finished."""
+    n_resumed: int = 0
+    """Inputs of which earlier runs had finished a part."""
+    n_duplicates: int = 0
+    n_finished: int = 0
+    n_windows: int = 0
+    """Labelled, or failed, in this run."""
+    video_s: float = 0.0
+    """Length of the finished inputs."""
+    started: float = field(default_factory=time.monotonic)
+    seconds: float = 0.0
+    inputs: Counter[Status] = field(default_factory=Counter)
+    """Inputs finished in this run, by status."""
+    windows: Counter[Status] = field(default_factory=Counter)
+    reasons: dict[Status, Counter[str]] = field(default_factory=dict)
+    examples: dict[Status, str] = field(default_factory=dict)
+    """One input of each status."""
+
+    @property
+    def n_failed(self) -> int:
+        """Inputs of this run that could not be read, or not whole."""
+        return sum(n for status, n in self.inputs.items() if status.failure)
+
+    def take(self, result: WindowResult, finished: dict[str, Any] | None) -> None:
+        """Count one result of the pipeline, and the input's row where it was the last one."""
+        if result.window_index is not None:
+            self.n_windows += 1
+            self.windows.update(Status(status) for status in set(result.labels["status"].to_pylist()))
+        if finished is not None:
+            status = Status(finished["status"])
+            self.n_finished += 1
+            self.inputs[status] += 1
+            self.video_s += finished["duration_s"] or 0.0
+            self.examples.setdefault(status, finished["input"])
+            if finished["error"]:
+                self.reasons.setdefault(status, Counter())[finished["error"]] += 1
+        self.seconds = time.monotonic() - self.started
+
+
+def annotate_inputs(
+    inputs: Sequence[str],
+    out: str,
+    model: str,
+    settings: Settings,
+    options: RunOptions,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> Progress:
+    """Label every input and write the labels to `out`.
+
+    Running it again with the same arguments finishes what is missing and repeats nothing.
+
+    Args:
+        inputs: see `sources.list_inputs`.
+        out: folder or URI.
+        model: name, folder or hub id of a bundle.
+        on_progress: called after each window.
+
+    Raises:
+        EmolabelError: nothing could be started, or the job ended early. A file that fails is a row, not an error.
+    """
+    listing = list_inputs(inputs, options.limit)
+    bundle = load_bundle(model)
+    folder = OutputFolder(out)
+    folder.create()
+    with folder.locked():
+        if options.overwrite:
+            folder.clear()
+        run = check_fingerprint(folder, fingerprint(settings, bundle.name, bundle.sha256))
+        progress = Progress(out=folder.shown, model=bundle.name, run_id=uuid.uuid4().hex[:12])
+        record = {
+            "run_id": progress.run_id,
+            "emolabel_version": __version__,
+            "started": _now(),
+            "inputs": [redact(argument) for argument in inputs],
+            "n_listed": len(listing.sources),
+        }
+        folder.write_run(run | {"runs": [*run["runs"], record]})
+        _run(listing, bundle, folder, settings, options, progress, on_progress)
+        ended = {"ended": _now(), "inputs_by_status": {str(status): n for status, n in progress.inputs.items()}}
+        folder.write_run(run | {"runs": [*run["runs"], record | ended]})
+    return progress
+
+
+def _run(
+    listing: Listing,
+    bundle: LoadedBundle,
+    folder: OutputFolder,
+    settings: Settings,
+    options: RunOptions,
+    progress: Progress,
+    on_progress: Callable[[Progress], None],
+) -> None:
+    finished = read_finished(folder)
+    sources = finished.missing(listing.sources)
+    progress.n_inputs = len(sources)
+    progress.n_done_before = len(listing.sources) - len(sources)
+    progress.n_resumed = sum(bool(source.done_windows) for source in sources)
+    progress.n_duplicates = listing.n_duplicates
+    on_progress(progress)
+    if not sources:
+        return
+    # Imported here: a run with nothing to do, or a wrong argument, should not wait for Ray.
+    from emolabel.pipeline.build import run_pipeline
+    from emolabel.pipeline.cluster import engine_errors, ray_session, share_cluster
+    from emolabel.pipeline.sink import Sink
+
+    stamp = RunStamp(bundle.name, bundle.sha256, __version__, progress.run_id)
+    sink = Sink(folder, stamp, finished.started, listing.extras, listing.extra_schema)
+    with ray_session(options.address) as size, engine_errors():
+        device = options.device if options.device != "auto" else ("cuda" if size.gpus >= 1 else "cpu")
+        shares = share_cluster(size, options.workers, device, options.detector_device)
+        try:
+            for result in run_pipeline(
+                sources,
+                pack_bundle(bundle),
+                bundle.model.input_spec,
+                settings,
+                stamp,
+                shares,
+                device=device,
+                detector_device=options.detector_device,
+                batch_size=options.batch_size,
+            ):
+                progress.take(result, sink.add(result))
+                on_progress(progress)
+        finally:
+            sink.flush()
+    lost = progress.n_inputs - progress.n_finished
+    if lost:
+        raise EmolabelError(f"{lost} inputs did not come back from the cluster; run the same command again")
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

@@ -1,0 +1,149 @@
+"""The graph: plan, decode with faces, predict, as three pools of Ray actors with Ray Data between them."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import pyarrow as pa
+import ray
+from ray.data import ActorPoolStrategy, DataContext
+
+from emolabel.config import Settings
+from emolabel.faces.cascade import build_detector
+from emolabel.media.isolate import IsolatedMedia
+from emolabel.models.packing import PackedBundle, unpack_model
+from emolabel.pipeline.cluster import StageShares
+from emolabel.pipeline.decode import DecodeTools, RunStamp, decode_chunk
+from emolabel.pipeline.files import LocalFiles
+from emolabel.pipeline.messages import Chunk, Source, WindowResult, sources_table, windows_of, windows_table
+from emolabel.pipeline.plan import plan_source
+from emolabel.pipeline.predict import predict_windows
+from emolabel.sampling import InputSpec
+
+_SOURCES_PER_BLOCK = 64
+
+
+def run_pipeline(
+    sources: Sequence[Source],
+    bundle: PackedBundle,
+    spec: InputSpec,
+    settings: Settings,
+    stamp: RunStamp,
+    shares: StageShares,
+    *,
+    device: str,
+    detector_device: str,
+    batch_size: int,
+) -> Iterator[WindowResult]:
+    """Label the sources; windows come back as they are finished, in any order, each at least once."""
+    # A path on the driver means nothing on another node: the bundle travels as an object, once to each node.
+    bundle_ref = ray.put(bundle)
+    with _data_context():
+        results = (
+            ray.data.from_arrow(_blocks(sources, shares))
+            .map_batches(
+                PlanStage,
+                fn_constructor_args=(settings,),
+                batch_size=None,
+                batch_format="pyarrow",
+                num_cpus=shares.plan_cpus,
+                compute=ActorPoolStrategy(size=shares.n_plan),
+            )
+            .map_batches(
+                DecodeStage,
+                fn_constructor_args=(spec, settings, stamp, detector_device),
+                batch_size=1,
+                batch_format="pyarrow",
+                num_cpus=shares.decode_cpus,
+                num_gpus=shares.decode_gpus,
+                # Chunks take seconds: a queue in front of one actor would leave others idle at the end.
+                compute=ActorPoolStrategy(size=shares.n_decode, max_tasks_in_flight_per_actor=2),
+            )
+            .map_batches(
+                PredictStage,
+                fn_constructor_args=(bundle_ref, device, batch_size),
+                batch_size=batch_size,
+                batch_format="pyarrow",
+                num_cpus=shares.predict_cpus,
+                num_gpus=shares.predict_gpus,
+                compute=ActorPoolStrategy(size=shares.n_predict, max_tasks_in_flight_per_actor=2),
+            )
+        )
+        for batch in results.iter_batches(batch_size=None, batch_format="pyarrow"):
+            yield from windows_of(batch)
+
+
+class PlanStage:
+    """Sources in, chunks out."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._files = LocalFiles()
+        self._media = IsolatedMedia(settings.limits)
+
+    def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
+        from emolabel.pipeline.messages import sources_of
+
+        for source in sources_of(batch):
+            for chunk in plan_source(source, self._files, self._media, self._settings):
+                yield chunk.to_table()
+
+
+class DecodeStage:
+    """One chunk in, its windows out, with crops and sound."""
+
+    def __init__(self, spec: InputSpec, settings: Settings, stamp: RunStamp, detector_device: str) -> None:
+        _one_thread()
+        self._tools = DecodeTools(
+            files=LocalFiles(),
+            media=IsolatedMedia(settings.limits),
+            detector=build_detector(settings.faces, detector_device),
+            spec=spec,
+            settings=settings,
+            stamp=stamp,
+        )
+
+    def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
+        for result in decode_chunk(Chunk.from_table(batch), self._tools):
+            yield windows_table([result])
+
+
+class PredictStage:
+    """Windows in, the same windows with scores out."""
+
+    def __init__(self, bundle_ref: "ray.ObjectRef[PackedBundle]", device: str, batch_size: int) -> None:
+        _one_thread()
+        self._model = unpack_model(ray.get(bundle_ref), device)
+        self._batch_size = batch_size
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        return windows_table(predict_windows(windows_of(batch), self._model, self._batch_size))
+
+
+def _one_thread() -> None:
+    """Each actor owns a share of one core; torch would start a thread for every core of the machine."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _blocks(sources: Sequence[Source], shares: StageShares) -> list[pa.Table]:
+    """Few sources to a block where there are few, so that the first chunks come soon and planning is shared."""
+    size = max(1, min(_SOURCES_PER_BLOCK, len(sources) // (4 * shares.n_plan)))
+    return [sources_table(sources[first : first + size]) for first in range(0, len(sources), size)]
+
+
+@contextmanager
+def _data_context() -> Iterator[None]:
+    """Ray Data's settings for this pipeline, put back afterwards: the process may be a notebook."""
+    context = DataContext.get_current()
+    before = (context.target_max_block_size, context.enable_progress_bars)
+    # A row is a block. Chunks of one long video then reach many workers (a repartition stage would do the same, but
+    # asks for a whole CPU of its own), and a window moves on as soon as it is decoded.
+    context.target_max_block_size = 1
+    context.enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        context.target_max_block_size, context.enable_progress_bars = before

@@ -1,0 +1,142 @@
+"""The Ray cluster that a run uses, and how its stages share it."""
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+# Nobody asked us to report their use of Ray to its makers.
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+# Ray's C++ side writes to the terminal from behind our progress bar. Its log files have all of it anyway.
+os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+
+import ray
+
+from emolabel.errors import ConfigError, EmolabelError
+
+
+@dataclass(frozen=True)
+class ClusterSize:
+    """What the cluster has now."""
+
+    cpus: float
+    gpus: float
+
+
+@dataclass(frozen=True)
+class StageShares:
+    """Actors of each stage, and what each asks of the cluster."""
+
+    n_plan: int
+    plan_cpus: float
+    n_decode: int
+    decode_cpus: float
+    decode_gpus: float
+    n_predict: int
+    predict_cpus: float
+    predict_gpus: float
+
+
+@contextmanager
+def ray_session(address: str | None) -> Iterator[ClusterSize]:
+    """Connect to a cluster, or start an embedded one for as long as the context lasts.
+
+    Args:
+        address: of the cluster (`auto`, `host:6379`); None: that of the environment (`RAY_ADDRESS`, set inside a
+            submitted job), or else an embedded local Ray on this machine's cores, bound to loopback.
+
+    Raises:
+        EmolabelError: the cluster does not answer.
+    """
+    if ray.is_initialized():  # the caller's own session, in a notebook say: used, not ended
+        yield _size()
+        return
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    local = address == "local"
+    try:
+        with _quiet_stderr():
+            ray.init(
+                address=address,
+                include_dashboard=False if local else None,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise EmolabelError(f"no Ray cluster answers at {address}: {error}") from error
+    try:
+        yield _size()
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """Ray's C++ side announces its log level on the terminal, whatever that level is."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _size() -> ClusterSize:
+    resources = ray.cluster_resources()
+    return ClusterSize(resources.get("CPU", 0.0), resources.get("GPU", 0.0))
+
+
+def share_cluster(size: ClusterSize, workers: int | None, device: str, detector_device: str) -> StageShares:
+    """Divide a cluster between the stages.
+
+    A worker is one decoding actor; without a GPU it comes with a predicting actor of its own, and the two share one
+    core: whichever stage is behind takes the time, because the other waits for it. With GPUs there is one predicting
+    actor for each. Planning takes little, and must always find a place: a stage that finds none would stall the rest.
+
+    Args:
+        workers: None: one for each CPU.
+        device: `cpu` or `cuda`, of the model.
+        detector_device: `cpu` or `cuda`, of the face detector.
+
+    Raises:
+        ConfigError: the cluster has nothing to run on, or not what was asked for.
+    """
+    if workers is not None and workers < 1:
+        raise ConfigError(f"--workers must be at least 1, got {workers}")
+    if "cuda" in (device, detector_device) and size.gpus < 1:
+        raise ConfigError("a GPU was asked for, but the cluster has none")
+    if workers is None and size.cpus < 1:
+        raise ConfigError("the cluster has no CPU for work at this moment: give --workers, and it may grow to them")
+    n_decode = workers or int(size.cpus)
+    # Shares of a core, not threads: a small machine must fit all stages.
+    unit = min(1.0, size.cpus / n_decode) if size.cpus else 1.0
+    on_gpu = device == "cuda"
+    n_predict = max(1, int(size.gpus)) if on_gpu else n_decode
+    detector_gpus = 0.5 if detector_device == "cuda" else 0.0  # of all GPUs, for all detectors together
+    model_gpus = (1.0 - detector_gpus) if on_gpu else 0.0
+    return StageShares(
+        n_plan=max(1, n_decode // 16),
+        plan_cpus=round(0.1 * unit, 4),
+        n_decode=n_decode,
+        decode_cpus=round((0.8 if on_gpu else 0.5) * unit, 4),
+        decode_gpus=round(detector_gpus * size.gpus / n_decode, 4),
+        n_predict=n_predict,
+        predict_cpus=round((0.1 if on_gpu else 0.4) * unit, 4),
+        predict_gpus=model_gpus,
+    )
+
+
+@contextmanager
+def engine_errors() -> Iterator[None]:
+    """Turns a failure of Ray itself into one sentence; what was written before it stays, and a new run goes on."""
+    try:
+        yield
+    except (ray.exceptions.RayError, ray.exceptions.RaySystemError) as error:
+        first = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+        raise EmolabelError(
+            f"the cluster failed ({first}). Finished work is kept: run the same command again"
+        ) from error

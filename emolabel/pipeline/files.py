@@ -1,0 +1,77 @@
+"""A local path for each input: the file itself, or a copy of a remote one in scratch space."""
+
+import os
+import shutil
+import tempfile
+from collections import OrderedDict
+from pathlib import Path
+
+import psutil
+import pyarrow as pa
+from pyarrow import fs
+
+from emolabel.errors import MediaError, SourceError, Status
+from emolabel.pipeline.messages import Source
+from emolabel.pipeline.sources import locate
+
+_PREFIX = "emolabel-"
+_COPIES_KEPT = 2  # a worker goes through the chunks of one input in a row, rarely through those of three
+
+
+class LocalFiles:
+    """Hands out local paths and checks that the content is still what was listed. One per worker process."""
+
+    def __init__(self) -> None:
+        self._scratch: Path | None = None
+        self._copies: OrderedDict[str, Path] = OrderedDict()
+
+    def path(self, source: Source) -> str:
+        """A path to read the input from, valid until two more remote inputs were asked for.
+
+        Raises:
+            MediaError: MISSING, DENIED, CHANGED, or UNREADABLE where the storage does not answer.
+        """
+        try:
+            at = locate(source.uri)
+            info = at.filesystem.get_file_info(at.path)
+            if info.type is fs.FileType.NotFound:
+                raise MediaError(Status.MISSING, "no such file any more")
+            if str(info.mtime_ns) != source.version or (source.size_bytes or 0) != (info.size or 0):
+                raise MediaError(
+                    Status.CHANGED, "replaced while the job was running; run again to label the new content"
+                )
+            return at.path if at.local else str(self._copy(source.video_id, at.filesystem, at.path))
+        except PermissionError as error:
+            raise MediaError(Status.DENIED, "no permission to read it") from error
+        except (OSError, pa.ArrowException, SourceError) as error:
+            raise MediaError(Status.UNREADABLE, f"the storage does not answer: {error}") from error
+
+    def close(self) -> None:
+        """Remove the copies."""
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+        self._scratch = None
+        self._copies.clear()
+
+    def _copy(self, video_id: str, filesystem: fs.FileSystem, path: str) -> Path:
+        if video_id in self._copies:
+            self._copies.move_to_end(video_id)
+            return self._copies[video_id]
+        if self._scratch is None:
+            _remove_orphans()
+            self._scratch = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
+        while len(self._copies) >= _COPIES_KEPT:
+            self._copies.popitem(last=False)[1].unlink(missing_ok=True)
+        # The suffix stays: raw streams are known by it alone.
+        local = self._scratch / f"{video_id}{Path(path).suffix[:16]}"
+        fs.copy_files(path, str(local), source_filesystem=filesystem, destination_filesystem=fs.LocalFileSystem())
+        self._copies[video_id] = local
+        return local
+
+
+def _remove_orphans() -> None:
+    """Copies of workers that were killed before they could clean up."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*-*"):
+        pid = folder.name.removeprefix(_PREFIX).partition("-")[0]
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(folder, ignore_errors=True)

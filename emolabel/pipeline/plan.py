@@ -1,0 +1,33 @@
+"""Stage plan: probe an input, cut it into windows, and the windows into chunks that workers share."""
+
+from collections.abc import Iterator
+
+from emolabel.config import Settings
+from emolabel.errors import BUGS, MediaError, Status, bug
+from emolabel.media.isolate import IsolatedMedia
+from emolabel.media.windows import cut_chunks, cut_windows
+from emolabel.pipeline.files import LocalFiles
+from emolabel.pipeline.messages import Chunk, InputFacts, Source
+
+
+def plan_source(source: Source, files: LocalFiles, media: IsolatedMedia, settings: Settings) -> Iterator[Chunk]:
+    """The chunks of one input: at least one, which has no windows where there is nothing (more) to label."""
+    if source.status is not None:
+        yield Chunk(source, InputFacts.failed(source, source.status, source.error))
+        return
+    try:
+        info = media.probe(files.path(source))
+    except (MediaError, *BUGS) as error:
+        failure = error if isinstance(error, MediaError) else bug(error)
+        yield Chunk(source, InputFacts.failed(source, failure.status, failure.reason))
+        return
+    windows = cut_windows(info.start_s, info.end_s, settings.windows)
+    if not windows:
+        reason = "nothing to label: the window settings drop the whole of it"
+        yield Chunk(source, InputFacts.failed(source, Status.NO_SIGNAL, reason))
+        return
+    facts = InputFacts.probed(source, info, n_windows=len(windows))
+    done = frozenset(source.done_windows)
+    missing = tuple(window for window in windows if window.index not in done)
+    for chunk in cut_chunks(missing, settings.chunk_s) or ((),):
+        yield Chunk(source, facts, chunk, info)

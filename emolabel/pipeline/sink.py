@@ -1,0 +1,90 @@
+"""Stage sink: finished windows become files. It runs in the driver, the only writer, so no row is written twice."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from emolabel import schema
+from emolabel.pipeline.decode import RunStamp
+from emolabel.pipeline.messages import InputFacts, WindowResult
+from emolabel.pipeline.output import OutputFolder
+from emolabel.pipeline.tally import InputTally
+
+_FIRST_FLUSH_S = 2.0
+_LONGEST_FLUSH_S = 60.0
+_MAX_ROWS = 50_000
+
+
+class Sink:
+    """Collects windows and commits them.
+
+    Labels are committed before the input's row, so an input that has a row has all its windows. Files are written
+    after 2, 4, 8 ... 60 seconds: the first labels show early, a kill costs a minute at most, and a job of days does
+    not leave a million small files.
+    """
+
+    def __init__(
+        self,
+        folder: OutputFolder,
+        stamp: RunStamp,
+        started: Mapping[str, InputTally],
+        extras: Mapping[str, Mapping[str, Any]],
+        extra_schema: pa.Schema,
+    ) -> None:
+        """Args:
+        started: what earlier runs wrote of inputs that are not finished, by `video_id`.
+        extras: manifest columns to ride along, by `video_id`.
+        """
+        self._folder = folder
+        self._stamp = stamp
+        self._tallies = dict(started)
+        self._extras = extras
+        self._labels_schema = _with(schema.LABELS, extra_schema)
+        self._inputs_schema = _with(schema.INPUTS, extra_schema)
+        self._labels: list[pa.Table] = []
+        self._inputs: list[dict[str, Any]] = []
+        self._n_rows = 0
+        self._pause_s = _FIRST_FLUSH_S
+        self._last_flush = time.monotonic()
+
+    def add(self, result: WindowResult) -> dict[str, Any] | None:
+        """Take one window; returns the input's row when this was its last one."""
+        facts = result.facts
+        tally = self._tallies.setdefault(facts.video_id, InputTally())
+        if result.window_index is not None:
+            if result.window_index in tally.windows:
+                return None  # the engine ran a task again after a node was lost
+            tally.add(result.window_index, result.labels.to_pylist(), result.seconds)
+            self._labels.append(self._extended(result.labels, facts))
+            self._n_rows += len(result.labels)
+        finished = None
+        if facts.status is not None or len(tally.windows) == facts.n_windows:
+            finished = tally.row(facts) | vars(self._stamp)
+            self._inputs.append(finished | dict(self._extras.get(facts.video_id, {})))
+            del self._tallies[facts.video_id]
+        if self._n_rows >= _MAX_ROWS or time.monotonic() - self._last_flush >= self._pause_s:
+            self.flush()
+        return finished
+
+    def flush(self) -> None:
+        """Commit what has been collected."""
+        if self._labels:
+            self._folder.write("labels", pa.concat_tables(self._labels))
+        if self._inputs:
+            self._folder.write("inputs", pa.Table.from_pylist(self._inputs, schema=self._inputs_schema))
+        self._labels, self._inputs, self._n_rows = [], [], 0
+        self._pause_s = min(2 * self._pause_s, _LONGEST_FLUSH_S)
+        self._last_flush = time.monotonic()
+
+    def _extended(self, labels: pa.Table, facts: InputFacts) -> pa.Table:
+        extra = self._extras.get(facts.video_id, {})
+        for name in self._labels_schema.names[len(schema.LABELS) :]:
+            field = self._labels_schema.field(name)
+            labels = labels.append_column(field, pa.array([extra.get(name)] * len(labels), field.type))
+        return labels.cast(self._labels_schema)
+
+
+def _with(base: pa.Schema, extra: pa.Schema) -> pa.Schema:
+    return pa.schema([*base, *extra])

@@ -1,0 +1,74 @@
+"""The driver is killed with SIGKILL half-way; the same command again finishes, and repeats nothing."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+import emolabel
+from tests.pipeline.compare import assert_same_inputs, assert_same_labels, labels_of
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def many(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two dozen inputs."""
+    folder = tmp_path_factory.mktemp("kill") / "videos"
+    folder.mkdir()
+    for i in range(3):
+        for clip in clips.iterdir():
+            shutil.copy(clip, folder / f"{i}-{clip.name}")
+    return folder
+
+
+def command(folder: Path, out: Path, model: str) -> list[str]:
+    arguments = ["annotate", str(folder), "-o", str(out), "--model", model, "--window", "1"]
+    return [sys.executable, "-m", "emolabel", *arguments]
+
+
+def written_rows(out: Path) -> int:
+    return sum(pq.read_metadata(path).num_rows for path in (out / "labels").glob("*.parquet"))
+
+
+def test_driver_killed_half_way(many: Path, quickest: str, tmp_path: Path) -> None:
+    undisturbed, out = tmp_path / "undisturbed", tmp_path / "out"
+    subprocess.run(command(many, undisturbed, quickest), check=True, timeout=240)
+    n_rows = written_rows(undisturbed)
+
+    driver = subprocess.Popen(command(many, out, quickest), start_new_session=True)
+    deadline = time.monotonic() + 120
+    while written_rows(out) == 0:
+        assert driver.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline, "no labels appeared"
+        time.sleep(0.05)
+    os.kill(driver.pid, signal.SIGKILL)
+    driver.wait()
+
+    before = labels_of(out)  # every file can be read
+    assert 0 < len(before) < n_rows, "killed too late to show anything"
+    again = subprocess.run(command(many, out, quickest), check=True, timeout=240, capture_output=True, text=True)
+    assert "finished by earlier runs" in again.stdout
+    assert_same_labels(undisturbed, out)
+    assert_same_inputs(undisturbed, out)
+    # Nothing that was written has been computed again: its rows are still those of the killed run.
+    after = labels_of(out)
+    kept = after[after["run_id"].isin(set(before["run_id"]))]
+    assert len(kept) == len(before)
+    assert len(list(out.glob("**/.*part*"))) == 0
+
+
+def test_two_jobs_cannot_write_to_one_folder(many: Path, quickest: str, tmp_path: Path) -> None:
+    from emolabel.errors import OutputError
+    from emolabel.pipeline.output import OutputFolder
+
+    folder = OutputFolder(str(tmp_path / "out"))
+    folder.create()
+    with folder.locked(), pytest.raises(OutputError, match="another job is writing"):
+        emolabel.annotate(many, tmp_path / "out", model=quickest)
