@@ -1,6 +1,7 @@
 """The graph: plan, decode with faces, predict, as three pools of Ray actors with Ray Data between them."""
 
 import logging
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -144,6 +145,9 @@ def _data_context() -> Iterator[None]:
     context.enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     try:
-        yield
+        with warnings.catch_warnings():
+            # Ray Data tells its users how to tune a pool that has fewer inputs than actors. Ours cannot.
+            warnings.filterwarnings("ignore", category=UserWarning, module=r"ray\.data\.")
+            yield
     finally:
         context.target_max_block_size, context.enable_progress_bars = before

@@ -1,6 +1,7 @@
 """`ray job submit` on a real cluster gives the same rows as a local run."""
 
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -29,9 +30,17 @@ def free_ports(n: int) -> list[int]:
     return ports
 
 
+TOKEN = secrets.token_hex(32)
+
+
+def environment(**more: str) -> dict[str, str]:
+    """This process's, less what it set for a Ray of its own."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | more
+
+
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a cluster's job server: `ray start --head`, with a dashboard on loopback."""
+    """The address of a cluster's job server: `ray start --head`, with a token, its dashboard on loopback."""
     port, dashboard_port, client_port = free_ports(3)
     # Not under pytest's own folder: Ray puts sockets there, whose paths may not be long.
     command = [str(RAY), "start", "--head", "--block", "--num-cpus=2", "--node-ip-address=127.0.0.1"]
@@ -39,7 +48,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     command += ["--dashboard-host=127.0.0.1", "--disable-usage-stats"]
     log = tmp_path_factory.mktemp("cluster") / "head.log"
     with log.open("w") as output:
-        head = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+        with_token = environment(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=TOKEN)
+        head = subprocess.Popen(
+            command, stdout=output, stderr=subprocess.STDOUT, env=with_token, start_new_session=True
+        )
         try:
             deadline = time.monotonic() + 90
             while socket.socket().connect_ex(("127.0.0.1", dashboard_port)) != 0:
@@ -52,23 +64,37 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             head.wait(timeout=60)
 
 
+def submit(cluster: str, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    command = [str(RAY), "job", "submit", f"--address={cluster}", "--working-dir", ".", "--"]
+    return subprocess.run(
+        [*command, sys.executable, "jobs/annotate.py", *arguments],
+        cwd=ROOT,
+        env=environment(**more),
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+
+
 def test_a_submitted_job_succeeds_with_the_rows_of_a_local_run(
     clips: Path, quick: str, cluster: str, tmp_path: Path
 ) -> None:
     local, submitted = tmp_path / "local", tmp_path / "submitted"
     emolabel.annotate(clips, local, model=quick)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    submit = [str(RAY), "job", "submit", f"--address={cluster}", "--working-dir", ".", "--"]
-    job = subprocess.run(
-        [*submit, sys.executable, "jobs/annotate.py", str(clips), "-o", str(submitted), "--model", quick],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
+    arguments = [str(clips), "-o", str(submitted), "--model", quick]
+    job = submit(cluster, *arguments, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=TOKEN)
     assert job.returncode == 0, job.stdout + job.stderr
     assert "succeeded" in job.stdout
     assert "unreadable" in job.stdout  # the summary table reached the job's log
+    assert TOKEN not in job.stdout + job.stderr
     assert_same_labels(local, submitted)
     assert_same_inputs(local, submitted)
+
+
+@pytest.mark.parametrize("token", [None, secrets.token_hex(32)], ids=["no token", "another token"])
+def test_a_client_without_the_token_is_refused(cluster: str, tmp_path: Path, token: str | None) -> None:
+    credentials = {} if token is None else {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
+    job = submit(cluster, "nothing.mp4", "-o", str(tmp_path / "out"), HOME=str(tmp_path), **credentials)
+    assert job.returncode != 0
+    assert "Authentic" in job.stderr
+    assert not (tmp_path / "out").exists()

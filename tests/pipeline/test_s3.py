@@ -90,7 +90,7 @@ def test_from_s3_to_s3_as_from_disk_to_disk(
             target.parent.mkdir(parents=True, exist_ok=True)
             s3.download_file("archive", entry["Key"], str(target))
             assert SECRET.encode() not in target.read_bytes()
-    assert duckdb.sql(f"select count(*) from '{copy}/labels/*.parquet'").fetchone() == (len(labels_of(copy)),)
+    assert duckdb.sql(f"select count(*) from '{copy}/labels/*.parquet'").fetchall() == [(len(labels_of(copy)),)]
     local = tmp_path / "local"
     emolabel.annotate([clips / name for name in ("no_sound.mp4", "two_faces.mp4", "broken.mp4")], local, model=quickest)
     remote_rows, local_rows = (
