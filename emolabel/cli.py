@@ -91,7 +91,7 @@ def annotate(
     with live_progress(console) as on_progress:
         progress = annotate_inputs(inputs, out, model, settings, options, on_progress)
     print_summary(console, progress)
-    if strict and progress.n_failed:
+    if strict and progress.n_failed + progress.n_failed_before:
         raise typer.Exit(EXIT_STRICT)
 
 

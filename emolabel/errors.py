@@ -25,6 +25,8 @@ class Status(str, Enum):
     """There, but we may not read it."""
     CHANGED = "changed"
     """Replaced while the job was running; the next run takes the new content."""
+    UNAVAILABLE = "unavailable"
+    """The storage did not answer, or this machine had no room for a copy. `--retry-failed` tries it again."""
     UNREADABLE = "unreadable"
     """Not a media file, or damaged beyond use."""
     UNSUPPORTED = "unsupported"
@@ -53,6 +55,7 @@ _FAILURES = frozenset(
         Status.MISSING,
         Status.DENIED,
         Status.CHANGED,
+        Status.UNAVAILABLE,
         Status.UNREADABLE,
         Status.UNSUPPORTED,
         Status.TIMEOUT,
@@ -95,11 +98,26 @@ class MediaError(EmolabelError):
         return MediaError, (self.status, self.reason)  # exceptions cross process borders by pickling
 
 
-BUGS = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
-"""What a mistake of ours raises. It may cost a window (`Status.FAILED`), never a job of days. Errors of the machine, a
-lost GPU say, are not among them: the engine restarts the worker and tries again."""
+CONTAINED = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What a mistake of ours, or trouble of the machine, raises. It may cost a window, never a job of days."""
 
 
-def bug(error: Exception) -> MediaError:
-    """One of `BUGS` as the failure that a row tells of."""
+def contained(error: Exception) -> MediaError:
+    """One of `CONTAINED` as the failure that a row tells of.
+
+    Raises:
+        Exception: the same error, where the process cannot go on: a GPU context that failed once fails for ever.
+    """
+    if "CUDA error" in str(error):
+        raise error
     return MediaError(Status.FAILED, f"internal error, please report it: {type(error).__name__}: {error}")

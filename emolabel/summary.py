@@ -6,9 +6,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
+from rich.text import Text
 
 from emolabel.errors import Status
 from emolabel.pipeline.annotate import Progress
@@ -62,6 +64,8 @@ def print_summary(console: Console, progress: Progress) -> None:
     """The table by status with its reasons, throughput, and where the output lies."""
     if progress.n_done_before or progress.n_resumed:
         text = f"{progress.n_done_before} inputs were finished by earlier runs and left as they are"
+        if progress.n_failed_before:
+            text += f" ({progress.n_failed_before} of them failed)"
         if progress.n_resumed:
             text += f"; {progress.n_resumed} were finished in part, and went on from there"
         console.print(text)
@@ -72,11 +76,14 @@ def print_summary(console: Console, progress: Progress) -> None:
         for status in Status:
             if progress.inputs[status]:
                 reasons = progress.reasons.get(status)
-                lines = [f"{text} ({n})" for text, n in reasons.most_common(_REASONS_SHOWN)] if reasons else [""]
+                lines = [f"{text} ({n})" for text, n in reasons.most_common(_REASONS_SHOWN)] if reasons else []
                 if reasons and len(reasons) > _REASONS_SHOWN:
                     lines.append(f"and {len(reasons) - _REASONS_SHOWN} more reasons")
                 table.add_row(
-                    str(status), str(progress.inputs[status]), "\n".join(lines), _tail(progress.examples[status])
+                    str(status),
+                    str(progress.inputs[status]),
+                    Text("\n".join(lines)),
+                    Text(_tail(progress.examples[status])),
                 )
         console.print(table)
         windows = ", ".join(f"{n} {status}" for status, n in sorted(progress.windows.items()))
@@ -88,10 +95,12 @@ def print_summary(console: Console, progress: Progress) -> None:
         )
     else:
         console.print("nothing left to do")
-    console.print(f"labels: {progress.out}/labels/*.parquet, inputs: {progress.out}/inputs/*.parquet")
+    # Names and reasons are no markup: a folder may be called [old].
+    places = f"labels: {progress.out}/labels/*.parquet, inputs: {progress.out}/inputs/*.parquet"
+    console.print(places, markup=False)
     if progress.model.startswith("untrained"):
         console.print(
-            f"[bold red]THE MODEL IS UNTRAINED[/] (model = {progress.model}): its weights are random, "
+            f"[bold red]THE MODEL IS UNTRAINED[/] (model = {escape(progress.model)}): its weights are random, "
             "and its labels say nothing about emotions. Give a trained one with --model."
         )
 
@@ -124,7 +133,7 @@ def print_labels(console: Console, out: Path) -> None:
         labelled = row.dominant_emotion if isinstance(row.dominant_emotion, str) else "-"
         score = f"{row.emotion_score:.2f}" if labelled != "-" else "-"
         span = f"{row.start_s:.1f}-{row.end_s:.1f} s"
-        table.add_row(Path(str(row.input)).name, span, box, labelled, score, str(row.status))
+        table.add_row(Text(Path(str(row.input)).name), span, box, labelled, score, str(row.status))
     console.print(table)
 
 

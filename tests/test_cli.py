@@ -77,6 +77,6 @@ def test_first_run_second_run_dry_run_and_strict(tmp_path: Path) -> None:
     assert "labels: " in first.stdout
 
     second = run("annotate", "clips", "-o", "out", "--strict", cwd=tmp_path)
-    assert second.returncode == 0  # nothing failed in this run
-    assert "6 inputs were finished by earlier runs" in second.stdout
+    assert second.returncode == 3  # what failed before has still failed
+    assert "6 inputs were finished by earlier runs and left as they are (1 of them failed)" in second.stdout
     assert "nothing left to do" in second.stdout

@@ -13,10 +13,11 @@ from emolabel.errors import EmolabelError, Status
 from emolabel.models.bundle import LoadedBundle, load_bundle
 from emolabel.models.packing import pack_bundle
 from emolabel.pipeline.decode import RunStamp
+from emolabel.pipeline.locations import redact
 from emolabel.pipeline.messages import WindowResult
 from emolabel.pipeline.output import OutputFolder
 from emolabel.pipeline.resume import check_fingerprint, fingerprint, read_finished
-from emolabel.pipeline.sources import Listing, list_inputs, redact
+from emolabel.pipeline.sources import Listing, list_inputs
 from emolabel.version import __version__
 
 
@@ -58,6 +59,8 @@ class Progress:
     """To do in this run."""
     n_done_before: int = 0
     """Inputs that earlier runs had finished."""
+    n_failed_before: int = 0
+    """Of those, inputs that could not be read, or not whole."""
     n_resumed: int = 0
     """Inputs of which earlier runs had finished a part."""
     n_duplicates: int = 0
@@ -117,14 +120,14 @@ def annotate_inputs(
     Raises:
         EmolabelError: nothing could be started, or the job ended early. A file that fails is a row, not an error.
     """
-    listing = list_inputs(inputs, options.limit)
-    bundle = load_bundle(model)
     folder = OutputFolder(out)
+    listing = list_inputs(inputs, options.limit, outside=folder.uri)
+    bundle = load_bundle(model)
     folder.create()
     with folder.locked():
         if options.overwrite:
             folder.clear()
-        run = check_fingerprint(folder, fingerprint(settings, bundle.name, bundle.sha256))
+        run = check_fingerprint(folder, fingerprint(settings, bundle.name, bundle.sha256, listing.extra_schema))
         progress = Progress(out=folder.shown, model=bundle.name, run_id=uuid.uuid4().hex[:12])
         record = {
             "run_id": progress.run_id,
@@ -133,8 +136,18 @@ def annotate_inputs(
             "inputs": [redact(argument) for argument in inputs],
             "n_listed": len(listing.sources),
         }
-        folder.write_run(run | {"runs": [*run["runs"], record]})
-        _run(listing, bundle, folder, settings, options, progress, on_progress)
+        _run(
+            listing,
+            bundle,
+            folder,
+            settings,
+            options,
+            progress,
+            on_progress,
+            on_start=lambda: folder.write_run(run | {"runs": [*run["runs"], record]}),
+        )
+        if progress.n_inputs == 0:
+            return progress
         ended = {"ended": _now(), "inputs_by_status": {str(status): n for status, n in progress.inputs.items()}}
         folder.write_run(run | {"runs": [*run["runs"], record | ended]})
     return progress
@@ -148,11 +161,13 @@ def _run(
     options: RunOptions,
     progress: Progress,
     on_progress: Callable[[Progress], None],
+    on_start: Callable[[], None],
 ) -> None:
     finished = read_finished(folder)
     sources = finished.missing(listing.sources)
     progress.n_inputs = len(sources)
     progress.n_done_before = len(listing.sources) - len(sources)
+    progress.n_failed_before = sum(source.video_id in finished.failed for source in listing.sources)
     progress.n_resumed = sum(bool(source.done_windows) for source in sources)
     progress.n_duplicates = listing.n_duplicates
     on_progress(progress)
@@ -168,6 +183,7 @@ def _run(
     with ray_session(options.address) as size, engine_errors():
         device = options.device if options.device != "auto" else ("cuda" if size.gpus >= 1 else "cpu")
         shares = share_cluster(size, options.workers, device, options.detector_device)
+        on_start()
         try:
             for result in run_pipeline(
                 sources,
@@ -178,7 +194,8 @@ def _run(
                 shares,
                 device=device,
                 detector_device=options.detector_device,
-                batch_size=options.batch_size,
+                # A window of a crowd is as big as many windows of one face.
+                batch_size=options.batch_size if settings.faces.mode == "biggest" else max(1, options.batch_size // 8),
             ):
                 progress.take(result, sink.add(result))
                 on_progress(progress)

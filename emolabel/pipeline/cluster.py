@@ -1,6 +1,7 @@
 """The Ray cluster that a run uses, and how its stages share it."""
 
 import logging
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -59,9 +60,10 @@ def ray_session(address: str | None) -> Iterator[ClusterSize]:
         with _quiet_stderr():
             ray.init(
                 address=address,
-                include_dashboard=False if local else None,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
+                # Without an address Ray binds to all the machine's network.
+                **({"include_dashboard": False, "_node_ip_address": "127.0.0.1"} if local else {}),
             )
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise EmolabelError(f"no Ray cluster answers at {address}: {error}") from error
@@ -107,27 +109,33 @@ def share_cluster(size: ClusterSize, workers: int | None, device: str, detector_
     """
     if workers is not None and workers < 1:
         raise ConfigError(f"--workers must be at least 1, got {workers}")
-    if "cuda" in (device, detector_device) and size.gpus < 1:
-        raise ConfigError("a GPU was asked for, but the cluster has none")
+    if "cuda" in (device, detector_device) and size.gpus < 1 and workers is None:
+        raise ConfigError("a GPU was asked for, but the cluster has none now: give --workers, and it may grow to one")
     if workers is None and size.cpus < 1:
         raise ConfigError("the cluster has no CPU for work at this moment: give --workers, and it may grow to them")
     n_decode = workers or int(size.cpus)
     # Shares of a core, not threads: a small machine must fit all stages.
     unit = min(1.0, size.cpus / n_decode) if size.cpus else 1.0
     on_gpu = device == "cuda"
-    n_predict = max(1, int(size.gpus)) if on_gpu else n_decode
+    n_gpus = max(1, int(size.gpus))
+    n_predict = n_gpus if on_gpu else n_decode
     detector_gpus = 0.5 if detector_device == "cuda" else 0.0  # of all GPUs, for all detectors together
     model_gpus = (1.0 - detector_gpus) if on_gpu else 0.0
     return StageShares(
         n_plan=max(1, n_decode // 16),
-        plan_cpus=round(0.1 * unit, 4),
+        plan_cpus=_floor(0.1 * unit),
         n_decode=n_decode,
-        decode_cpus=round((0.8 if on_gpu else 0.5) * unit, 4),
-        decode_gpus=round(detector_gpus * size.gpus / n_decode, 4),
+        decode_cpus=_floor((0.8 if on_gpu else 0.5) * unit),
+        decode_gpus=_floor(detector_gpus * n_gpus / n_decode),
         n_predict=n_predict,
-        predict_cpus=round((0.1 if on_gpu else 0.4) * unit, 4),
+        predict_cpus=_floor((0.1 if on_gpu else 0.4) * unit),
         predict_gpus=model_gpus,
     )
+
+
+def _floor(share: float) -> float:
+    """To Ray's precision, downwards: shares a hair over a device would leave its last actor without a place."""
+    return math.floor(share * 10_000) / 10_000
 
 
 @contextmanager
@@ -135,8 +143,9 @@ def engine_errors() -> Iterator[None]:
     """Turns a failure of Ray itself into one sentence; what was written before it stays, and a new run goes on."""
     try:
         yield
-    except (ray.exceptions.RayError, ray.exceptions.RaySystemError) as error:
-        first = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+    except ray.exceptions.RayError as error:
+        cause = getattr(error, "cause", None) or error.__cause__ or error
+        text = next((line for line in reversed(str(cause).splitlines()) if line.strip()), type(cause).__name__)
         raise EmolabelError(
-            f"the cluster failed ({first}). Finished work is kept: run the same command again"
+            f"the cluster failed ({text}). Finished work is kept: run the same command again"
         ) from error

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from emolabel import schema
 from emolabel.config import Settings
-from emolabel.errors import BUGS, MediaError, Status, bug
+from emolabel.errors import CONTAINED, MediaError, Status, contained
 from emolabel.faces.assemble import wanted_frames
 from emolabel.faces.cascade import FaceDetector
 from emolabel.media.isolate import IsolatedMedia
@@ -75,7 +75,7 @@ def decode_chunk(chunk: Chunk, tools: DecodeTools) -> Iterator[WindowResult]:
     if not chunk.windows:
         yield WindowResult(chunk.facts)
         return
-    costly: list[MediaError] = []
+    costly: list[MediaError] = []  # one for each window that cost much
     for window in chunk.windows:
         started = time.monotonic()
         if len(costly) >= _TRIES_PER_CHUNK:
@@ -85,9 +85,9 @@ def decode_chunk(chunk: Chunk, tools: DecodeTools) -> Iterator[WindowResult]:
         else:
             try:
                 result, failures = _decode_window(chunk, window, tools)
-            except BUGS as error:
-                result, failures = _failed(chunk, window, bug(error), tools.stamp), []
-            costly += [failure for failure in failures if failure.status in _COSTLY]
+            except CONTAINED as error:
+                result, failures = _failed(chunk, window, contained(error), tools.stamp), []
+            costly += [failure for failure in failures if failure.status in _COSTLY][:1]
         yield replace(result, seconds=time.monotonic() - started)
 
 

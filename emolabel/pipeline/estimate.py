@@ -59,12 +59,12 @@ def estimate_run(
     Raises:
         EmolabelError: as the run itself would.
     """
-    listing = list_inputs(inputs, limit)
-    bundle = load_bundle(model)
     folder = OutputFolder(out)
+    listing = list_inputs(inputs, limit, outside=folder.uri)
+    bundle = load_bundle(model)
     todo = listing.sources
     if not overwrite:
-        check_fingerprint(folder, fingerprint(settings, bundle.name, bundle.sha256))
+        check_fingerprint(folder, fingerprint(settings, bundle.name, bundle.sha256, listing.extra_schema))
         todo = read_finished(folder).missing(todo)
     media = [source for source in todo if source.status is None]
     with Annotator(bundle, settings, "cpu", "cpu") as annotator:

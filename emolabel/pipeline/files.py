@@ -3,6 +3,8 @@
 import os
 import shutil
 import tempfile
+import time
+import weakref
 from collections import OrderedDict
 from pathlib import Path
 
@@ -11,10 +13,11 @@ import pyarrow as pa
 from pyarrow import fs
 
 from emolabel.errors import MediaError, SourceError, Status
+from emolabel.pipeline.locations import Kind, Location, locate
 from emolabel.pipeline.messages import Source
-from emolabel.pipeline.sources import locate
 
 _PREFIX = "emolabel-"
+_RETRY_PAUSES_S = (0.5, 2.0, 8.0)
 _COPIES_KEPT = 2  # a worker goes through the chunks of one input in a row, rarely through those of three
 
 
@@ -29,42 +32,50 @@ class LocalFiles:
         """A path to read the input from, valid until two more remote inputs were asked for.
 
         Raises:
-            MediaError: MISSING, DENIED, CHANGED, or UNREADABLE where the storage does not answer.
+            MediaError: MISSING, DENIED, CHANGED, or UNAVAILABLE where the storage does not answer.
         """
+        for pause_s in _RETRY_PAUSES_S:
+            try:
+                return self._path(source)
+            except (OSError, pa.ArrowException, SourceError):
+                time.sleep(pause_s)
         try:
-            at = locate(source.uri)
-            info = at.filesystem.get_file_info(at.path)
-            if info.type is fs.FileType.NotFound:
-                raise MediaError(Status.MISSING, "no such file any more")
-            if str(info.mtime_ns) != source.version or (source.size_bytes or 0) != (info.size or 0):
-                raise MediaError(
-                    Status.CHANGED, "replaced while the job was running; run again to label the new content"
-                )
-            return at.path if at.local else str(self._copy(source.video_id, at.filesystem, at.path))
-        except PermissionError as error:
-            raise MediaError(Status.DENIED, "no permission to read it") from error
+            return self._path(source)
         except (OSError, pa.ArrowException, SourceError) as error:
-            raise MediaError(Status.UNREADABLE, f"the storage does not answer: {error}") from error
+            reason = str(error).replace(source.uri, source.input)
+            raise MediaError(Status.UNAVAILABLE, f"the storage does not answer: {reason}") from error
+
+    def _path(self, source: Source) -> str:
+        at = locate(source.uri)
+        what = at.look()
+        if what.kind is Kind.MISSING:
+            raise MediaError(Status.MISSING, "no such file any more")
+        if what.kind is Kind.DENIED:
+            raise MediaError(Status.DENIED, "no permission to read it")
+        if (what.version, what.size_bytes) != (source.version, source.size_bytes):
+            raise MediaError(Status.CHANGED, "replaced while the job was running; run again to label the new content")
+        return at.path if at.local else str(self._copy(source.video_id, at))
 
     def close(self) -> None:
         """Remove the copies."""
         if self._scratch is not None:
-            shutil.rmtree(self._scratch, ignore_errors=True)
+            self._clean_up()
         self._scratch = None
         self._copies.clear()
 
-    def _copy(self, video_id: str, filesystem: fs.FileSystem, path: str) -> Path:
+    def _copy(self, video_id: str, at: Location) -> Path:
         if video_id in self._copies:
             self._copies.move_to_end(video_id)
             return self._copies[video_id]
         if self._scratch is None:
             _remove_orphans()
             self._scratch = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
+            self._clean_up = weakref.finalize(self, shutil.rmtree, self._scratch, ignore_errors=True)
         while len(self._copies) >= _COPIES_KEPT:
             self._copies.popitem(last=False)[1].unlink(missing_ok=True)
         # The suffix stays: raw streams are known by it alone.
-        local = self._scratch / f"{video_id}{Path(path).suffix[:16]}"
-        fs.copy_files(path, str(local), source_filesystem=filesystem, destination_filesystem=fs.LocalFileSystem())
+        local = self._scratch / f"{video_id}{Path(at.path).suffix[:16]}"
+        fs.copy_files(at.path, str(local), source_filesystem=at.filesystem, destination_filesystem=fs.LocalFileSystem())
         self._copies[video_id] = local
         return local
 

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,9 +15,10 @@ from pyarrow import fs
 
 from emolabel import schema
 from emolabel.errors import OutputError
-from emolabel.pipeline.sources import locate, redact
+from emolabel.pipeline.locations import locate
 
 RUN_FILE = "run.json"
+_RETRY_PAUSES_S = (1.0, 4.0, 15.0)
 _SCHEMAS = {"labels": schema.LABELS, "inputs": schema.INPUTS}
 
 
@@ -25,7 +27,8 @@ class OutputFolder:
 
     def __init__(self, uri: str) -> None:
         at = locate(uri)
-        self.shown = redact(at.uri(at.path))
+        self.uri = at.uri
+        self.shown = at.shown
         self._local = at.local
         self._filesystem = at.filesystem
         self._root = at.path.rstrip("/")
@@ -50,14 +53,17 @@ class OutputFolder:
         if not self._local:
             yield
             return
-        with self._errors("cannot lock the output folder"), open(f"{self._root}/.lock", "w") as lock:
+        with self._errors("cannot lock the output folder"):
+            lock = open(f"{self._root}/.lock", "w")  # noqa: SIM115 - held until the run ends
+        with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise OutputError(
                     f"another job is writing to {self.shown}; wait for it, or choose another folder"
                 ) from None
-            self._sweep()
+            with self._errors("cannot clean up the output folder"):
+                self._sweep()
             yield
 
     def _sweep(self) -> None:
@@ -81,16 +87,17 @@ class OutputFolder:
         """All rows of `labels` or `inputs`; some of their columns, or all, with those of manifests."""
         known = _SCHEMAS[kind]
         empty = pa.schema([known.field(name) for name in columns or known.names]).empty_table()
-        tables = [self._read_file(path, columns) for path in self.parquet_files(kind)]
-        return pa.concat_tables([empty, *tables], promote_options="permissive")
+        return pa.concat_tables([empty, *self.read_each(kind, columns)], promote_options="permissive")
 
-    def write(self, kind: str, table: pa.Table) -> str:
-        """Add a file; it appears whole or not at all. Returns its path."""
-        path = f"{self._root}/{kind}/part-{uuid.uuid4().hex}.parquet"
+    def read_each(self, kind: str, columns: list[str] | None = None) -> Iterator[pa.Table]:
+        """The same file by file."""
+        return (self._read_file(path, columns) for path in self.parquet_files(kind))
+
+    def write(self, kind: str, name: str, table: pa.Table) -> None:
+        """Add a file; it appears whole or not at all. A second try under the same name replaces the first."""
         buffer = pa.BufferOutputStream()
         pq.write_table(table, buffer, compression="zstd")
-        self._put(path, buffer.getvalue())
-        return path
+        self._put(f"{self._root}/{kind}/{name}.parquet", buffer.getvalue())
 
     def read_run(self) -> dict[str, Any] | None:
         """`run.json`, or None where there is none.
@@ -119,7 +126,7 @@ class OutputFolder:
     def clear(self) -> None:
         """Remove all labels, inputs and `run.json`; what else lies there stays."""
         with self._errors("cannot clear the output folder"):
-            for kind in ("labels", "inputs"):
+            for kind in ("inputs", "labels"):  # in this order: an input that has its row must have its labels
                 for path in self.parquet_files(kind):
                     self._filesystem.delete_file(path)
             if self._filesystem.get_file_info(f"{self._root}/{RUN_FILE}").type is fs.FileType.File:
@@ -135,23 +142,20 @@ class OutputFolder:
 
     def _put(self, path: str, content: bytes | pa.Buffer) -> None:
         with self._errors("cannot write to the output folder"):
-            if not self._local:
-                with self._filesystem.open_output_stream(path) as stream:  # object stores show whole objects only
-                    stream.write(content)
+            if self._local:
+                _put_locally(path, content)
                 return
-            folder, _, name = path.rpartition("/")
-            draft = f"{folder}/.{name}.{uuid.uuid4().hex}"  # hidden: readers with a glob never see it
-            try:
-                with open(draft, "wb") as file:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(draft, path)
-                _sync_folder(folder)
-            except OSError:
-                if os.path.exists(draft):
-                    os.unlink(draft)
-                raise
+            for pause_s in _RETRY_PAUSES_S:
+                try:
+                    self._put_object(path, content)
+                    return
+                except OSError:
+                    time.sleep(pause_s)
+            self._put_object(path, content)
+
+    def _put_object(self, path: str, content: bytes | pa.Buffer) -> None:
+        with self._filesystem.open_output_stream(path) as stream:  # object stores show whole objects only
+            stream.write(content)
 
     @contextmanager
     def _errors(self, what: str) -> Iterator[None]:
@@ -160,6 +164,22 @@ class OutputFolder:
             yield
         except (OSError, pa.ArrowException) as error:
             raise OutputError(f"{what} {self.shown}: {error}") from error
+
+
+def _put_locally(path: str, content: bytes | pa.Buffer) -> None:
+    folder, _, name = path.rpartition("/")
+    draft = f"{folder}/.{name}.{uuid.uuid4().hex}"  # hidden: readers with a glob never see it
+    try:
+        with open(draft, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+        _sync_folder(folder)
+    except OSError:
+        if os.path.exists(draft):
+            os.unlink(draft)
+        raise
 
 
 def _sync_folder(folder: str) -> None:

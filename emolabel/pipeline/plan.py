@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from emolabel.config import Settings
-from emolabel.errors import BUGS, MediaError, Status, bug
+from emolabel.errors import CONTAINED, MediaError, Status, contained
 from emolabel.media.isolate import IsolatedMedia
 from emolabel.media.windows import cut_chunks, cut_windows
 from emolabel.pipeline.files import LocalFiles
@@ -17,8 +17,8 @@ def plan_source(source: Source, files: LocalFiles, media: IsolatedMedia, setting
         return
     try:
         info = media.probe(files.path(source))
-    except (MediaError, *BUGS) as error:
-        failure = error if isinstance(error, MediaError) else bug(error)
+    except (MediaError, *CONTAINED) as error:
+        failure = error if isinstance(error, MediaError) else contained(error)
         yield Chunk(source, InputFacts.failed(source, failure.status, failure.reason))
         return
     windows = cut_windows(info.start_s, info.end_s, settings.windows)
@@ -28,6 +28,8 @@ def plan_source(source: Source, files: LocalFiles, media: IsolatedMedia, setting
         return
     facts = InputFacts.probed(source, info, n_windows=len(windows))
     done = frozenset(source.done_windows)
-    missing = tuple(window for window in windows if window.index not in done)
-    for chunk in cut_chunks(missing, settings.chunk_s) or ((),):
+    # First into chunks, then without what is done: a run that goes on meets the same chunks.
+    chunks = cut_chunks(windows, settings.chunk_s)
+    missing = [tuple(window for window in chunk if window.index not in done) for chunk in chunks]
+    for chunk in [windows for windows in missing if windows] or [()]:
         yield Chunk(source, facts, chunk, info)

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from emolabel import schema
-from emolabel.errors import BUGS, MediaError, bug
+from emolabel.errors import CONTAINED, MediaError, contained
 from emolabel.labels import EMOTIONS, MODALITIES
 from emolabel.models.base import EmotionModel
 from emolabel.pipeline.messages import WindowResult
@@ -26,9 +26,9 @@ def predict_windows(results: Sequence[WindowResult], model: EmotionModel, batch_
     clips = [clip for result in results for clip in result.clips]
     try:
         batches = [model.predict(clips[first : first + batch_size]) for first in range(0, len(clips), batch_size)]
-    except BUGS as error:
+    except CONTAINED as error:
         if len(results) == 1:
-            return [_failed(results[0], bug(error))]
+            return [_failed(results[0], contained(error))]
         return [scored for result in results for scored in predict_windows([result], model, batch_size)]
     predictions = chain.from_iterable(batches)
     seconds = (time.monotonic() - started) / max(len(results), 1)

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import pyarrow as pa
@@ -9,7 +11,7 @@ import pyarrow.compute as pc
 
 from emolabel import schema
 from emolabel.config import Settings
-from emolabel.errors import OutputError
+from emolabel.errors import OutputError, Status
 from emolabel.pipeline.messages import Source
 from emolabel.pipeline.output import OutputFolder
 from emolabel.pipeline.tally import TALLIED, InputTally
@@ -21,6 +23,8 @@ class Finished:
 
     inputs: frozenset[str] = frozenset()
     """`video_id` of inputs that have their row, and so all their windows."""
+    failed: frozenset[str] = frozenset()
+    """Those of them that could not be read, or not whole."""
     started: dict[str, InputTally] = field(default_factory=dict)
     """Inputs with some windows written."""
 
@@ -35,11 +39,21 @@ class Finished:
         ]
 
 
-def fingerprint(settings: Settings, model: str, model_sha256: str) -> dict[str, Any]:
-    """What must be the same for two runs to share an output folder: all that changes a row, or its keys."""
+def fingerprint(settings: Settings, model: str, model_sha256: str, extra: pa.Schema) -> dict[str, Any]:
+    """What must be the same for two runs to share an output folder: all that changes a row, or its keys.
+
+    Args:
+        extra: columns of manifests.
+    """
     relevant = asdict(settings)
     del relevant["limits"], relevant["chunk_s"]  # how work is done, not what comes out of it
-    return {"schema_version": schema.SCHEMA_VERSION, "model": model, "model_sha256": model_sha256, **relevant}
+    return {
+        "schema_version": schema.SCHEMA_VERSION,
+        "model": model,
+        "model_sha256": model_sha256,
+        "manifest_columns": {field.name: str(field.type) for field in extra},
+        **relevant,
+    }
 
 
 def check_fingerprint(folder: OutputFolder, wanted: dict[str, Any]) -> dict[str, Any]:
@@ -70,23 +84,17 @@ def check_fingerprint(folder: OutputFolder, wanted: dict[str, Any]) -> dict[str,
 
 def read_finished(folder: OutputFolder) -> Finished:
     """What the folder's files hold."""
-    inputs = folder.read("inputs", ["video_id"])["video_id"].combine_chunks()
-    labels = folder.read("labels", ["video_id", "window_index", *TALLIED])
-    unfinished = labels.filter(pc.invert(pc.is_in(labels["video_id"], value_set=inputs)))
+    inputs = folder.read("inputs", ["video_id", "status"])
+    ids = inputs["video_id"].combine_chunks()
+    failures = pa.array([str(status) for status in Status if status.failure])
+    failed = inputs.filter(pc.is_in(inputs["status"], value_set=failures))["video_id"]
     started: dict[str, InputTally] = {}
-    for video_id, rows in _groups(unfinished):
-        tally = started.setdefault(video_id, InputTally())
-        for row in rows:
-            tally.add(row["window_index"], [row])
-    return Finished(frozenset(inputs.to_pylist()), started)
-
-
-def _groups(table: pa.Table) -> Iterable[tuple[str, list[dict[str, Any]]]]:
-    for batch in table.to_batches(max_chunksize=10_000):
-        by_id: dict[str, list[dict[str, Any]]] = {}
-        for row in batch.to_pylist():
-            by_id.setdefault(row["video_id"], []).append(row)
-        yield from by_id.items()
+    for labels in folder.read_each("labels", ["video_id", "window_index", *TALLIED]):
+        unfinished = labels.filter(pc.invert(pc.is_in(labels["video_id"], value_set=ids)))
+        # A window's rows stand side by side, in one file.
+        for (video_id, window_index), rows in groupby(unfinished.to_pylist(), itemgetter("video_id", "window_index")):
+            started.setdefault(video_id, InputTally()).add(window_index, rows)
+    return Finished(frozenset(ids.to_pylist()), frozenset(failed.to_pylist()), started)
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Stage sink: finished windows become files. It runs in the driver, the only writer, so no row is written twice."""
 
 import time
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,8 +22,8 @@ class Sink:
     """Collects windows and commits them.
 
     Labels are committed before the input's row, so an input that has a row has all its windows. Files are written
-    after 2, 4, 8 ... 60 seconds: the first labels show early, a kill costs a minute at most, and a job of days does
-    not leave a million small files.
+    after 2, 4, 8 ... 60 seconds: the first labels show early, a kill costs little more than a minute of work, and a
+    job of days does not leave a million small files.
     """
 
     def __init__(
@@ -43,19 +44,23 @@ class Sink:
         self._extras = extras
         self._labels_schema = _with(schema.LABELS, extra_schema)
         self._inputs_schema = _with(schema.INPUTS, extra_schema)
+        self._finished: set[str] = set()
         self._labels: list[pa.Table] = []
         self._inputs: list[dict[str, Any]] = []
         self._n_rows = 0
+        self._part = _new_part()
         self._pause_s = _FIRST_FLUSH_S
         self._last_flush = time.monotonic()
 
     def add(self, result: WindowResult) -> dict[str, Any] | None:
         """Take one window; returns the input's row when this was its last one."""
         facts = result.facts
+        if facts.video_id in self._finished:
+            return None  # the engine ran a task again after a node was lost
         tally = self._tallies.setdefault(facts.video_id, InputTally())
         if result.window_index is not None:
             if result.window_index in tally.windows:
-                return None  # the engine ran a task again after a node was lost
+                return None  # the same
             tally.add(result.window_index, result.labels.to_pylist(), result.seconds)
             self._labels.append(self._extended(result.labels, facts))
             self._n_rows += len(result.labels)
@@ -64,17 +69,25 @@ class Sink:
             finished = tally.row(facts) | vars(self._stamp)
             self._inputs.append(finished | dict(self._extras.get(facts.video_id, {})))
             del self._tallies[facts.video_id]
+            self._finished.add(facts.video_id)
         if self._n_rows >= _MAX_ROWS or time.monotonic() - self._last_flush >= self._pause_s:
             self.flush()
         return finished
 
     def flush(self) -> None:
-        """Commit what has been collected."""
+        """Commit what has been collected.
+
+        Raises:
+            OutputError: a file could not be written. What could is not written again; what could not is kept, and a
+                later flush puts it under the same name, so that a write which only seemed to fail is no second one.
+        """
         if self._labels:
-            self._folder.write("labels", pa.concat_tables(self._labels))
+            self._folder.write("labels", self._part, pa.concat_tables(self._labels))
+            self._labels, self._n_rows = [], 0
         if self._inputs:
-            self._folder.write("inputs", pa.Table.from_pylist(self._inputs, schema=self._inputs_schema))
-        self._labels, self._inputs, self._n_rows = [], [], 0
+            self._folder.write("inputs", self._part, pa.Table.from_pylist(self._inputs, schema=self._inputs_schema))
+            self._inputs = []
+        self._part = _new_part()
         self._pause_s = min(2 * self._pause_s, _LONGEST_FLUSH_S)
         self._last_flush = time.monotonic()
 
@@ -84,6 +97,10 @@ class Sink:
             field = self._labels_schema.field(name)
             labels = labels.append_column(field, pa.array([extra.get(name)] * len(labels), field.type))
         return labels.cast(self._labels_schema)
+
+
+def _new_part() -> str:
+    return f"part-{uuid.uuid4().hex}"
 
 
 def _with(base: pa.Schema, extra: pa.Schema) -> pa.Schema:

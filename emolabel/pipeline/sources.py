@@ -4,30 +4,30 @@ import glob
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import PurePosixPath
 from typing import Any
-from urllib.parse import quote
 
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.json
-import pyarrow.parquet
 from pyarrow import fs
 
-from emolabel import schema
 from emolabel.errors import SourceError, Status
+from emolabel.pipeline.locations import Found, Kind, Location, found, locate, redact
+from emolabel.pipeline.manifests import SUFFIXES, Manifest, read_manifest
 from emolabel.pipeline.messages import Source
 
-_SUFFIXES = """
+_MEDIA = """
 3g2 3gp aac aif aiff amv asf avi divx dv f4v flac flv gif h264 h265 hevc ivf m2ts m2v m4a m4v mka mkv mov mp2 mp3 mp4
 mpe mpeg mpg mpv mts mxf oga ogg ogv opus qt rm rmvb ts vob wav webm wma wmv y4m
 """
-MEDIA_SUFFIXES = frozenset(f".{suffix}" for suffix in _SUFFIXES.split())
+MEDIA_SUFFIXES = frozenset(f".{suffix}" for suffix in _MEDIA.split())
 """Names that a folder listing takes for media. A file given by its own name, or in a manifest, is always tried."""
 
-MANIFEST_SUFFIXES = (".csv", ".parquet", ".jsonl", ".ndjson")
+_ASKED_AT_ONCE = 1000
+
+Extra = dict[str, Any]
 
 
 @dataclass
@@ -37,42 +37,41 @@ class Listing:
     sources: list[Source] = field(default_factory=list)
     n_duplicates: int = 0
     """Inputs that were named more than once."""
-    extras: dict[str, dict[str, Any]] = field(default_factory=dict)
+    extras: dict[str, Extra] = field(default_factory=dict)
     """Further manifest columns, by `video_id`."""
     extra_schema: pa.Schema = field(default_factory=lambda: pa.schema([]))
 
-    def add(self, source: Source, extra: dict[str, Any] | None = None) -> None:
+    def __post_init__(self) -> None:
+        self._seen: set[str] = set()
+
+    def add(self, source: Source, extra: Extra) -> None:
         """Add an input, unless it is there already."""
+        if extra:
+            self.extras.setdefault(source.video_id, extra)
         if source.video_id in self._seen:
             self.n_duplicates += 1
             return
         self._seen.add(source.video_id)
         self.sources.append(source)
-        if extra:
-            self.extras[source.video_id] = extra
-
-    def __post_init__(self) -> None:
-        self._seen: set[str] = set()
 
 
-def list_inputs(inputs: Sequence[str], limit: int | None = None) -> Listing:
+def list_inputs(inputs: Sequence[str], limit: int | None = None, outside: str | None = None) -> Listing:
     """List what the arguments name.
 
     Args:
         inputs: files, folders (searched with their subfolders), globs, manifests (CSV, Parquet or JSON lines with a
             `uri` column), or URIs such as `s3://bucket/folder`.
         limit: take at most this many inputs.
+        outside: a folder whose content is left out, because the output goes there.
 
     Raises:
         SourceError: a manifest cannot be read, a file system does not answer, or nothing at all was found.
     """
     listing = Listing()
     for argument in inputs:
-        if argument.lower().endswith(MANIFEST_SUFFIXES):
-            found: Iterable[tuple[Source, dict[str, Any] | None]] = _manifest(argument, listing)
-        else:
-            found = ((source, None) for source in _expand(argument))
-        for source, extra in found:
+        for source, extra in _sources(argument, listing):
+            if outside is not None and source.uri.startswith(outside.rstrip("/") + "/"):
+                continue
             if limit is not None and len(listing.sources) >= limit:
                 return listing
             listing.add(source, extra)
@@ -81,197 +80,139 @@ def list_inputs(inputs: Sequence[str], limit: int | None = None) -> Listing:
     return listing
 
 
-def redact(uri: str) -> str:
-    """The URI without credentials: neither in front of the host nor in the query.
-
-    >>> redact("s3://key:secret@bucket/a.mp4")
-    's3://***@bucket/a.mp4'
-    >>> redact("https://host/a.mp4?X-Amz-Signature=abc")
-    'https://host/a.mp4?***'
-    """
-    if "://" not in uri:
-        return uri
-    uri = re.sub(r"(?<=://)[^/@?#]*@", "***@", uri)
-    return re.sub(r"\?.+$", "?***", uri, flags=re.DOTALL)
-
-
-def video_id(input_name: str, size_bytes: int | None, version: str) -> str:
-    """Stable id of one version of one input: 128 bits as 32 hex digits.
-
-    Made of the redacted name, so that new credentials do not make a new video.
-    """
-    text = "\0".join([input_name, str(size_bytes), version])
-    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
-
-
-@dataclass(frozen=True)
-class Location:
-    """A place in a file system, and how to name its neighbours."""
-
-    filesystem: fs.FileSystem
-    path: str
-    before: str = ""
-    """What stands before a path in a URI of this file system; empty for local paths."""
-    after: str = ""
-    """The query of the URI, which may hold an endpoint or credentials."""
-
-    @property
-    def local(self) -> bool:
-        return isinstance(self.filesystem, fs.LocalFileSystem)
-
-    def uri(self, path: str) -> str:
-        """The URI of another path in this file system; a plain path on local disks."""
-        return path if self.local else f"{self.before}{quote(path)}{self.after}"
-
-
-def locate(uri: str) -> Location:
-    """The file system of a URI or local path, and the path inside it.
-
-    Raises:
-        SourceError: no such file system, or it refuses.
-    """
-    if "://" not in uri:
-        return Location(fs.LocalFileSystem(), os.path.abspath(uri))
-    try:
-        filesystem, path = fs.FileSystem.from_uri(uri)
-    except (pa.ArrowException, ValueError, OSError) as error:
-        raise SourceError(f"cannot open {redact(uri)}: {error}") from error
-    head, question, query = uri.partition("?")
-    ends = head.endswith(quote(path)) and path
-    before = head[: -len(quote(path))] if ends else head.partition("://")[0] + "://"
-    return Location(filesystem, path, before, question + query)
-
-
-def _expand(argument: str) -> Iterator[Source]:
+def _sources(argument: str, listing: Listing) -> Iterator[tuple[Source, Extra]]:
+    if argument.lower().endswith(SUFFIXES):
+        manifest = read_manifest(argument)
+        try:
+            schemas = [listing.extra_schema, manifest.extras.schema]
+            listing.extra_schema = pa.unify_schemas([schema.remove_metadata() for schema in schemas])
+        except pa.ArrowException as error:
+            raise SourceError(f"two manifests give one column different types: {error}") from error
+        yield from _named(manifest)
+        return
     at = locate(argument)
+    try:
+        yield from ((source, {}) for source in _expand(at))
+    except (OSError, pa.ArrowException) as error:
+        raise SourceError(f"cannot list {at.shown}: {str(error).replace(at.uri, at.shown)}") from None
+
+
+def _expand(at: Location) -> Iterator[Source]:
     if glob.has_magic(at.path) and not (at.local and os.path.lexists(at.path)):
         yield from _glob(at)
         return
-    info = _info(at)
-    if info.type is fs.FileType.Directory:
-        yield from _folder(at, at.path)
+    what = at.look()
+    if what.kind is not Kind.FOLDER:
+        yield _source(at, what)
+    elif at.local:
+        yield from _local_folder(at, set())
     else:
-        yield _source(at.uri(at.path), info)
+        yield from _remote_folder(at)
 
 
-def _info(at: Location) -> fs.FileInfo:
+def _local_folder(at: Location, visited: set[tuple[int, int]]) -> Iterator[Source]:
+    """Not pyarrow's listing: that one loses links that lead nowhere, and follows those that lead upwards."""
     try:
-        return at.filesystem.get_file_info(at.path)
-    except OSError as error:
-        raise SourceError(f"cannot list {redact(at.uri(at.path))}: {error}") from error
+        status = os.stat(at.path)
+        names = sorted(os.listdir(at.path))
+    except OSError:
+        yield _source(at, Found(Kind.DENIED))
+        return
+    if (status.st_dev, status.st_ino) in visited:
+        return
+    visited.add((status.st_dev, status.st_ino))
+    for name in names:
+        if not name.startswith("."):
+            entry = at.at(f"{at.path.rstrip('/')}/{name}")
+            what = entry.look()
+            if what.kind is Kind.FOLDER:
+                yield from _local_folder(entry, visited)
+            else:
+                yield _source(entry, what, judge_by_name=True)
 
 
-def _folder(at: Location, folder: str) -> Iterator[Source]:
-    try:
-        infos = at.filesystem.get_file_info(fs.FileSelector(folder, recursive=True))
-    except OSError as error:
-        raise SourceError(f"cannot list {redact(at.uri(folder))}: {error}") from error
+def _remote_folder(at: Location) -> Iterator[Source]:
+    infos = at.filesystem.get_file_info(fs.FileSelector(at.path, recursive=True))
     for info in sorted(infos, key=lambda info: info.path):
-        hidden = any(part.startswith(".") for part in PurePosixPath(info.path).relative_to(folder).parts)
-        if info.type is not fs.FileType.Directory and not hidden:
-            yield _source(at.uri(info.path), info, skip_other_suffixes=True)
+        hidden = any(part.startswith(".") for part in PurePosixPath(info.path).relative_to(at.path).parts)
+        what = found(info)
+        if what.kind is not Kind.FOLDER and not hidden:
+            yield _source(at.at(info.path), what, judge_by_name=True)
 
 
 def _glob(at: Location) -> Iterator[Source]:
     if at.local:
         for path in sorted(glob.glob(at.path, recursive=True)):
-            info = at.filesystem.get_file_info(path)
-            if info.type is not fs.FileType.Directory:
-                yield _source(path, info, skip_other_suffixes=True)
+            what = at.at(path).look()
+            if what.kind is not Kind.FOLDER:
+                yield _source(at.at(path), what, judge_by_name=True)
         return
     folder = re.split(r"[*?\[]", at.path, maxsplit=1)[0].rpartition("/")[0]
     matches = re.compile(_glob_regex(at.path)).fullmatch
-    for source in _folder(at, folder):
-        if matches(locate(source.uri).path):
-            yield source
+    yield from (source for source in _remote_folder(at.at(folder)) if matches(locate(source.uri).path))
 
 
 def _glob_regex(pattern: str) -> str:
     """`*` and `?` within a path part, `**/` over any number of parts; as `glob` does on local disks."""
-    parts = re.split(r"(\*\*/|\*|\?|\[[^\]]+\])", pattern)
     known = {"**/": "(?:.*/)?", "*": "[^/]*", "?": "[^/]"}
-    return "".join(
-        known.get(part, part if part.startswith("[") and part.endswith("]") else re.escape(part)) for part in parts
-    )
+    parts = re.split(r"(\*\*/|\*|\?|\[[^\]]+\])", pattern)
+    return "".join(known.get(part, part if re.fullmatch(r"\[[^\]]+\]", part) else re.escape(part)) for part in parts)
 
 
-def _source(uri: str, info: fs.FileInfo, *, skip_other_suffixes: bool = False) -> Source:
-    shown = redact(uri)
-    size = info.size if info.type is fs.FileType.File else None
-    version = str(info.mtime_ns) if info.mtime_ns is not None else ""
-    status, error = None, None
-    if info.type is fs.FileType.NotFound:
-        status, error = Status.MISSING, "no such file"
-    elif info.type is fs.FileType.Directory:
-        status, error = Status.UNREADABLE, "a folder, not a file"
-    elif skip_other_suffixes:
-        suffix = PurePosixPath(uri).suffix.lower()
-        if suffix and suffix not in MEDIA_SUFFIXES:
-            status, error = Status.SKIPPED, f"not a media file by its name ({suffix}); name it directly to try it"
-    return Source(video_id(shown, size, version), uri, shown, size, version, status, error)
-
-
-def _manifest(argument: str, listing: Listing) -> Iterator[tuple[Source, dict[str, Any]]]:
-    table = _read_manifest(argument)
-    extra_fields = [f for f in table.schema if f.name != "uri"]
-    _merge_extra_schema(listing, extra_fields, argument)
-    folder = argument.rpartition("/")[0]
-    for batch in table.to_batches(max_chunksize=1000):
-        uris = [_absolute(str(uri), folder) for uri in batch.column("uri").to_pylist()]
-        extras = batch.drop_columns(["uri"]).to_pylist() if extra_fields else [{}] * len(uris)
-        yield from zip(_named(uris), extras, strict=True)
-
-
-def _read_manifest(argument: str) -> pa.Table:
-    at = locate(argument)
-    try:
-        with at.filesystem.open_input_file(at.path) as stream:
-            if argument.lower().endswith(".csv"):
-                options = pyarrow.csv.ConvertOptions(column_types={"uri": pa.string()})
-                table = pyarrow.csv.read_csv(stream, convert_options=options)
-            elif argument.lower().endswith(".parquet"):
-                table = pyarrow.parquet.read_table(stream)
-            else:
-                table = pyarrow.json.read_json(stream)
-    except (OSError, pa.ArrowException) as error:
-        raise SourceError(f"cannot read the manifest {redact(argument)}: {error}") from error
-    if "uri" not in table.column_names:
-        found = ", ".join(table.column_names)
-        raise SourceError(f"the manifest {redact(argument)} has no column 'uri'; it has: {found}")
-    if table.column("uri").null_count:
-        raise SourceError(f"the manifest {redact(argument)} has {table.column('uri').null_count} rows without a 'uri'")
-    return table
-
-
-def _merge_extra_schema(listing: Listing, fields: list[pa.Field], argument: str) -> None:
-    taken = {*schema.LABELS.names, *schema.INPUTS.names}
-    clashes = [f.name for f in fields if f.name in taken]
-    if clashes:
-        raise SourceError(
-            f"the manifest {redact(argument)} has columns that the output has too: {', '.join(clashes)}; rename them"
-        )
-    try:
-        listing.extra_schema = pa.unify_schemas([listing.extra_schema, pa.schema(fields).remove_metadata()])
-    except pa.ArrowException as error:
-        raise SourceError(f"the manifests give one column two types: {error}") from error
-
-
-def _absolute(uri: str, folder: str) -> str:
-    if "://" in uri or uri.startswith("/"):
-        return uri
-    return f"{folder}/{uri}" if folder else uri
-
-
-def _named(uris: Sequence[str]) -> Iterator[Source]:
+def _named(manifest: Manifest) -> Iterator[tuple[Source, Extra]]:
     """Inputs named one by one: asked for in bulk, which object stores answer in parallel."""
-    places = [locate(uri) for uri in uris]
-    infos: dict[int, fs.FileInfo] = {}
-    for type_name in {at.filesystem.type_name for at in places}:
-        chosen = [i for i, at in enumerate(places) if at.filesystem.type_name == type_name]
-        filesystem = places[chosen[0]].filesystem
+    rows = manifest.rows()
+    while batch := list(islice(rows, _ASKED_AT_ONCE)):
+        places: list[Location | SourceError] = [_try_locate(uri) for uri, _ in batch]
+        answers = _look_at_all([place for place in places if isinstance(place, Location)])
+        for (uri, extra), place in zip(batch, places, strict=True):
+            if isinstance(place, SourceError):
+                shown = redact(uri)
+                yield Source(video_id(shown, None, ""), uri, shown, None, "", Status.UNSUPPORTED, str(place)), extra
+            else:
+                yield _source(place, next(answers)), extra
+
+
+def _try_locate(uri: str) -> Location | SourceError:
+    try:
+        return locate(uri)
+    except SourceError as error:
+        return error
+
+
+def _look_at_all(places: Sequence[Location]) -> Iterator[Found]:
+    """What is at each place, in their order."""
+    answers: dict[int, Found] = {i: place.look() for i, place in enumerate(places) if place.local}
+    while missing := [i for i in range(len(places)) if i not in answers]:
+        one = places[missing[0]]
+        same = [i for i in missing if places[i].filesystem.equals(one.filesystem)]
         try:
-            infos.update(zip(chosen, filesystem.get_file_info([places[i].path for i in chosen]), strict=True))
-        except OSError as error:
-            raise SourceError(f"cannot list {redact(uris[chosen[0]])} and others: {error}") from error
-    for i, at in enumerate(places):
-        yield _source(at.uri(at.path), infos[i])
+            infos = one.filesystem.get_file_info([places[i].path for i in same])
+        except (OSError, pa.ArrowException) as error:
+            raise SourceError(f"cannot list {one.shown} and others: {error}") from error
+        answers |= {i: found(info) for i, info in zip(same, infos, strict=True)}
+    return iter([answers[i] for i in range(len(places))])
+
+
+def video_id(name: str, size_bytes: int | None, version: str) -> str:
+    """Stable id of one version of one input: 128 bits as 32 hex digits.
+
+    Made of the redacted URI, so that new credentials do not make a new video.
+    """
+    return hashlib.blake2b("\0".join([name, str(size_bytes), version]).encode(), digest_size=16).hexdigest()
+
+
+def _source(at: Location, what: Found, *, judge_by_name: bool = False) -> Source:
+    status, error = None, None
+    suffix = PurePosixPath(at.path).suffix.lower()
+    if what.kind is Kind.MISSING:
+        status, error = Status.MISSING, "no such file"
+    elif what.kind is Kind.DENIED:
+        status, error = Status.DENIED, "no permission to look at it"
+    elif judge_by_name and suffix and suffix not in MEDIA_SUFFIXES:
+        status = Status.SKIPPED
+        error = f"not a media file by its name ({os.fsencode(suffix).decode(errors='backslashreplace')})"
+    name = redact(at.uri)
+    return Source(
+        video_id(name, what.size_bytes, what.version), at.uri, at.shown, what.size_bytes, what.version, status, error
+    )

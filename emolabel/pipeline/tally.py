@@ -19,29 +19,33 @@ TALLIED = ("status", "error", "dominant_emotion", "valence", *EMOTIONS)
 
 @dataclass(eq=False)
 class InputTally:
-    """Grows window by window."""
+    """Grows window by window, in any order."""
 
     windows: dict[int, Status] = field(default_factory=dict)
     """The worst status of each window's rows."""
     labelled: set[int] = field(default_factory=set)
     """Windows with scores."""
-    errors: Counter[str] = field(default_factory=Counter)
+    errors: dict[Status, Counter[str]] = field(default_factory=dict)
     probability_sum: Float64Array = field(default_factory=lambda: np.zeros(N_EMOTIONS))
+    """Over windows; within a window the mean over faces counts."""
     seconds: float = 0.0
 
     def add(self, window_index: int, rows: Iterable[Mapping[str, Any]], seconds: float = 0.0) -> None:
-        """Count one window: its rows need the columns of `TALLIED`."""
+        """Count one window, once, with all its rows; they need the columns of `TALLIED`."""
+        self.windows[window_index] = Status.OK
+        scores = []
         for row in rows:
             status = Status(row["status"])
-            if self.windows.get(window_index, Status.OK) is Status.OK:
+            if self.windows[window_index] is Status.OK:
                 self.windows[window_index] = status
             if row["error"]:
-                self.errors[row["error"]] += 1
+                self.errors.setdefault(status, Counter())[row["error"]] += 1
             if row["dominant_emotion"] is not None:
+                scores.append([row[emotion] for emotion in EMOTIONS])
+            if row["dominant_emotion"] is not None or row["valence"] is not None:
                 self.labelled.add(window_index)
-                self.probability_sum += [row[emotion] for emotion in EMOTIONS]
-            elif row["valence"] is not None:
-                self.labelled.add(window_index)
+        if scores:
+            self.probability_sum += np.mean(scores, axis=0)
         self.seconds += seconds
 
     def row(self, facts: InputFacts) -> dict[str, Any]:
@@ -63,15 +67,25 @@ class InputTally:
         if facts.status is not None:
             return facts.status, facts.error
         counts = Counter(self.windows.values())
-        reason = self.errors.most_common(1)[0][0] if self.errors else None
-        failed = {status: n for status, n in counts.items() if status.failure}
+        # In the order of `Status`, not of arrival: the same input has the same row every time.
+        failed = [status for status in Status if status.failure and counts[status]]
         if failed and Status.PARTIAL not in failed and not self.labelled:
-            return max(failed, key=lambda status: failed[status]), reason
+            most = max(failed, key=lambda status: counts[status])
+            return most, self._reason(most)
         if failed:
-            return Status.PARTIAL, f"{sum(failed.values())} of {len(self.windows)} windows are incomplete: {reason}"
+            n_failed = sum(counts[status] for status in failed)
+            return (
+                Status.PARTIAL,
+                f"{n_failed} of {len(self.windows)} windows are incomplete: {self._reason(failed[0])}",
+            )
         if facts.damage is not None:
             return Status.PARTIAL, facts.damage
         for status in (Status.OK, Status.NO_VIDEO, Status.NO_AUDIO, Status.NO_FACE):
             if counts[status]:
-                return status, None if status is Status.OK else reason
-        return Status.NO_SIGNAL, reason
+                return status, None if status is Status.OK else self._reason(status)
+        return Status.NO_SIGNAL, self._reason(Status.NO_SIGNAL)
+
+    def _reason(self, status: Status) -> str | None:
+        """The commonest reason of a status; of equally common ones the first in the alphabet."""
+        reasons = self.errors.get(status)
+        return min(reasons, key=lambda text: (-reasons[text], text)) if reasons else None

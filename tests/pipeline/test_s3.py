@@ -89,7 +89,8 @@ def test_from_s3_to_s3_as_from_disk_to_disk(
             target = tmp_path / entry["Key"]
             target.parent.mkdir(parents=True, exist_ok=True)
             s3.download_file("archive", entry["Key"], str(target))
-            assert SECRET.encode() not in target.read_bytes()
+    rows = emolabel.read_inputs(str(copy)).to_json() + emolabel.read_labels(str(copy)).to_json()
+    assert SECRET not in rows + (copy / "run.json").read_text()
     assert duckdb.sql(f"select count(*) from '{copy}/labels/*.parquet'").fetchall() == [(len(labels_of(copy)),)]
     local = tmp_path / "local"
     emolabel.annotate([clips / name for name in ("no_sound.mp4", "two_faces.mp4", "broken.mp4")], local, model=quickest)

@@ -9,7 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from emolabel.errors import SourceError, Status
-from emolabel.pipeline.sources import list_inputs, redact
+from emolabel.pipeline.files import LocalFiles
+from emolabel.pipeline.locations import redact
+from emolabel.pipeline.sources import list_inputs
 
 
 @pytest.fixture
@@ -104,23 +106,83 @@ def test_manifest_columns_ride_along(folder: Path, suffix: str) -> None:
     [
         ("path,label\na.mp4,1\n", "no column 'uri'; it has: path, label"),
         ("uri,status\na.mp4,1\n", "columns that the output has too: status"),
-        ("uri,x\na.mp4,1\n,2\n", "no such file|rows without a 'uri'"),
+        ("uri,uri\na.mp4,b.mp4\n", "two columns of one name"),
+        ("uri,x\na.mp4,1\n,2\n", "no 'uri' in row 2"),
         ("", "cannot read the manifest"),
     ],
 )
 def test_bad_manifests_are_one_clear_sentence(tmp_path: Path, content: str, message: str) -> None:
     manifest = tmp_path / "list.csv"
     manifest.write_text(content)
-    if "no such file" in message:  # an empty cell of a text column is an empty name, not a null
-        assert list_inputs([str(manifest)]).sources[1].status is not None
-        return
     with pytest.raises(SourceError, match=message):
         list_inputs([str(manifest)])
 
 
-def test_unknown_file_system_and_credentials_in_errors() -> None:
-    with pytest.raises(SourceError, match=r"cannot open nosuch://\*\*\*@host/a\.mp4"):
-        list_inputs(["nosuch://user:secret@host/a.mp4"])
+def test_a_bad_row_of_a_manifest_costs_only_itself(folder: Path) -> None:
+    rows: list[dict[str, object]] = [{"uri": "a.mp4"}, {"uri": "nosuch://key:secret@x/y.mp4"}, {"uri": "b\0.mp4"}]
+    listing = list_inputs([str(write_manifest(folder / "list.parquet", rows))])
+    assert [source.status for source in listing.sources] == [None, Status.UNSUPPORTED, Status.MISSING]
+    assert "secret" not in f"{listing.sources[1].input} {listing.sources[1].error}"
+
+
+def test_odd_manifest_columns_become_plain(folder: Path) -> None:
+    table = pa.table(
+        {
+            "uri": ["a.mp4", "b.MKV"],
+            "speaker": pa.array(["anna", "ben"]).dictionary_encode(),
+            "tags": [["x"], None],
+            "take": pa.array([1, 2], pa.uint8()),
+        }
+    )
+    pq.write_table(table, folder / "list.parquet")
+    listing = list_inputs([str(folder / "list.parquet")])
+    plain = pa.schema([("speaker", pa.string()), ("tags", pa.string()), ("take", pa.int64())])
+    assert listing.extra_schema == plain
+    assert listing.extras[listing.sources[0].video_id] == {"speaker": "anna", "tags": '["x"]', "take": 1}
+
+
+def test_a_manifest_gives_its_columns_also_to_files_that_were_named_before(folder: Path) -> None:
+    manifest = write_manifest(folder / "list.csv", [{"uri": "a.mp4", "take": 1}])
+    listing = list_inputs([str(folder / "a.mp4"), str(manifest)])
+    assert [listing.extras[source.video_id] for source in listing.sources] == [{"take": 1}]
+
+
+def test_links_are_followed_once_and_broken_ones_are_rows(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere.mp4").write_bytes(b"x")
+    (folder / "link.mp4").symlink_to(tmp_path / "elsewhere.mp4")
+    (folder / "nowhere.mp4").symlink_to(tmp_path / "gone.mp4")
+    (folder / "itself.mp4").symlink_to(folder / "itself.mp4")
+    (folder / "sub" / "upwards").symlink_to(folder)
+    status = {Path(source.input).name: source.status for source in list_inputs([str(folder)]).sources}
+    assert (status["link.mp4"], status["nowhere.mp4"], status["itself.mp4"]) == (None, Status.MISSING, Status.MISSING)
+    assert len(status) == 8
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9.mp4", b"new\nline.mp4", b'it\'s [a] "quote".mp4', "日本 🎬.mp4".encode()])
+def test_any_name_can_be_listed_and_opened_again(tmp_path: Path, name: bytes) -> None:
+    with open(os.fsencode(tmp_path) + b"/" + name, "wb") as file:
+        file.write(b"x")
+    (source,) = list_inputs([str(tmp_path)]).sources
+    source.input.encode()  # can be written to Parquet
+    source.uri.encode()
+    assert os.fsencode(LocalFiles().path(source)).endswith(name)
+
+
+def test_the_output_folder_is_no_input(folder: Path) -> None:
+    (folder / "out" / "labels").mkdir(parents=True)
+    (folder / "out" / "labels" / "part-1.parquet").write_bytes(b"x")
+    listing = list_inputs([str(folder)], outside=str(folder / "out"))
+    assert len(listing.sources) == 5
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["nosuch://user:secret@host/a.mp4", "s3://key:secret@bucket/a b.mp4", "s3://KEY:abc/secret@bucket/a.mp4"],
+)
+def test_errors_about_uris_do_not_repeat_credentials(uri: str) -> None:
+    with pytest.raises(SourceError, match="cannot open") as caught:
+        list_inputs([uri])
+    assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

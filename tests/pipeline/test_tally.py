@@ -68,3 +68,18 @@ def test_a_window_with_several_faces_counts_once() -> None:
     tally.add(0, [OK, row("partial", "x", sad=1.0)])
     assert tally.windows == {0: Status.PARTIAL}
     assert tally.row(InputFacts("id", "a.mp4", 1, n_windows=1))["n_labelled"] == 1
+
+
+def test_the_reason_is_that_of_the_status_in_any_order() -> None:
+    crashed = row("crashed", "the decoder crashed")
+    for rows in ([BLIND, BLIND, BLIND, TIMEOUT], [TIMEOUT, BLIND, BLIND, BLIND]):
+        assert "1 of 4 windows are incomplete: decoding passed its deadline" in str(total(rows)["error"])
+    assert total([TIMEOUT, crashed])["status"] == total([crashed, TIMEOUT])["status"]
+
+
+def test_a_crowd_in_one_window_does_not_outvote_the_others() -> None:
+    tally = InputTally()
+    tally.add(0, [row("ok", happy=1.0)] * 5)
+    for index in (1, 2):
+        tally.add(index, [row("ok", sad=1.0)])
+    assert tally.row(InputFacts("id", "a.mp4", 1, n_windows=3))["dominant_emotion"] == "sad"
