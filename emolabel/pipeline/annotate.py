@@ -12,12 +12,12 @@ from emolabel.config import Settings
 from emolabel.errors import EmolabelError, Status
 from emolabel.models.bundle import LoadedBundle, load_bundle
 from emolabel.models.packing import pack_bundle
-from emolabel.pipeline.decode import RunStamp
 from emolabel.pipeline.locations import redact
 from emolabel.pipeline.messages import WindowResult
 from emolabel.pipeline.output import OutputFolder
 from emolabel.pipeline.resume import check_fingerprint, fingerprint, read_finished
 from emolabel.pipeline.sources import Listing, list_inputs
+from emolabel.pipeline.stamp import RunStamp
 from emolabel.version import __version__
 
 

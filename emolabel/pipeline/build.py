@@ -1,32 +1,36 @@
-"""The graph: plan, decode with faces, predict, as three pools of Ray actors with Ray Data between them."""
+"""The graph: plan, decode with faces, predict, as three pools of Ray actors with Ray Data between them.
+
+Each actor imports what its own stage needs: torch and its friends take seconds of every process that loads them.
+"""
 
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, DataContext
 
 from emolabel.config import Settings
-from emolabel.faces.cascade import build_detector
 from emolabel.media.isolate import IsolatedMedia
-from emolabel.models.packing import PackedBundle, unpack_model
 from emolabel.pipeline.cluster import StageShares
-from emolabel.pipeline.decode import DecodeTools, RunStamp, decode_chunk
 from emolabel.pipeline.files import LocalFiles
 from emolabel.pipeline.messages import Chunk, Source, WindowResult, sources_table, windows_of, windows_table
 from emolabel.pipeline.plan import plan_source
-from emolabel.pipeline.predict import predict_windows
+from emolabel.pipeline.stamp import RunStamp
 from emolabel.sampling import InputSpec
+
+if TYPE_CHECKING:
+    from emolabel.models.packing import PackedBundle
 
 _SOURCES_PER_BLOCK = 64
 
 
 def run_pipeline(
     sources: Sequence[Source],
-    bundle: PackedBundle,
+    bundle: "PackedBundle",
     spec: InputSpec,
     settings: Settings,
     stamp: RunStamp,
@@ -94,7 +98,11 @@ class DecodeStage:
     """One chunk in, its windows out, with crops and sound."""
 
     def __init__(self, spec: InputSpec, settings: Settings, stamp: RunStamp, detector_device: str) -> None:
+        from emolabel.faces.cascade import build_detector
+        from emolabel.pipeline.decode import DecodeTools, decode_chunk
+
         _one_thread()
+        self._decode = decode_chunk
         self._tools = DecodeTools(
             files=LocalFiles(),
             media=IsolatedMedia(settings.limits),
@@ -105,7 +113,7 @@ class DecodeStage:
         )
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
-        for result in decode_chunk(Chunk.from_table(batch), self._tools):
+        for result in self._decode(Chunk.from_table(batch), self._tools):
             yield windows_table([result])
 
 
@@ -113,12 +121,16 @@ class PredictStage:
     """Windows in, the same windows with scores out."""
 
     def __init__(self, bundle_ref: "ray.ObjectRef[PackedBundle]", device: str, batch_size: int) -> None:
+        from emolabel.models.packing import unpack_model
+        from emolabel.pipeline.predict import predict_windows
+
         _one_thread()
+        self._predict = predict_windows
         self._model = unpack_model(ray.get(bundle_ref), device)
         self._batch_size = batch_size
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        return windows_table(predict_windows(windows_of(batch), self._model, self._batch_size))
+        return windows_table(self._predict(windows_of(batch), self._model, self._batch_size))
 
 
 def _one_thread() -> None:

@@ -17,6 +17,7 @@ from emolabel.media.windows import frames_in
 from emolabel.pipeline.faces import FaceCollector, WindowFace
 from emolabel.pipeline.files import LocalFiles
 from emolabel.pipeline.messages import Chunk, WindowResult
+from emolabel.pipeline.stamp import RunStamp
 from emolabel.sampling import AudioSampling, InputSpec
 from emolabel.types import ClipInputs, Float32Array, MediaInfo, Window
 
@@ -27,16 +28,6 @@ _TRIES_PER_CHUNK = 2
 """Windows of a chunk that may cost a crash or a deadline before the rest of the chunk is given up."""
 
 _COSTLY = frozenset({Status.TIMEOUT, Status.CRASHED, Status.OUT_OF_MEMORY})
-
-
-@dataclass(frozen=True)
-class RunStamp:
-    """What every row says of the run that made it."""
-
-    model: str
-    model_sha256: str
-    emolabel_version: str
-    run_id: str
 
 
 @dataclass(frozen=True, eq=False)

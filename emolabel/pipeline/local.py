@@ -12,12 +12,13 @@ from emolabel.config import Settings
 from emolabel.faces.cascade import build_detector
 from emolabel.media.isolate import IsolatedMedia
 from emolabel.models.bundle import LoadedBundle, load_bundle
-from emolabel.pipeline.decode import DecodeTools, RunStamp, decode_chunk
+from emolabel.pipeline.decode import DecodeTools, decode_chunk
 from emolabel.pipeline.files import LocalFiles
 from emolabel.pipeline.messages import Chunk, Source, WindowResult
 from emolabel.pipeline.plan import plan_source
 from emolabel.pipeline.predict import predict_windows
 from emolabel.pipeline.sources import list_inputs
+from emolabel.pipeline.stamp import RunStamp
 from emolabel.version import __version__
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import pyarrow as pa
 
 from emolabel import schema
-from emolabel.pipeline.decode import RunStamp
 from emolabel.pipeline.messages import InputFacts, WindowResult
 from emolabel.pipeline.output import OutputFolder
+from emolabel.pipeline.stamp import RunStamp
 from emolabel.pipeline.tally import InputTally
 
 _FIRST_FLUSH_S = 2.0

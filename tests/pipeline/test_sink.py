@@ -11,11 +11,11 @@ import emolabel
 from emolabel import schema
 from emolabel.errors import OutputError
 from emolabel.pipeline import output
-from emolabel.pipeline.decode import RunStamp
 from emolabel.pipeline.messages import InputFacts, WindowResult
 from emolabel.pipeline.output import OutputFolder
 from emolabel.pipeline.resume import read_finished
 from emolabel.pipeline.sink import Sink
+from emolabel.pipeline.stamp import RunStamp
 from tests.pipeline.compare import labels_of
 
 STAMP = RunStamp("m", "0" * 64, "0.1", "run")
