@@ -27,7 +27,8 @@ def loop_video(clip: Path, target: Path, seconds: float) -> None:
         shift_s, outputs = 0.0, {}
         while shift_s < seconds:
             with av.open(str(clip)) as source:
-                length_s = float(source.duration or 0) / av.time_base
+                # A little more than the longest stream, so that stamps never run backwards at the joints.
+                length_s = float(source.duration or 0) / av.time_base + 0.1
                 for stream in source.streams.video + source.streams.audio:
                     if stream.index not in outputs:
                         outputs[stream.index] = sink.add_stream_from_template(stream)

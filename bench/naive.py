@@ -28,7 +28,7 @@ def label_clip(path: Path, mtcnn: MTCNN, model: EmotionModel) -> Prediction:
     for frame in sampled_frames(path, model):
         boxes, _ = mtcnn.detect(Image.fromarray(frame))
         if boxes is not None:
-            biggest = max(boxes, key=lambda box: (box[2] - box[0]) * (box[3] - box[1]))
+            biggest = tuple(max(boxes, key=lambda box: (box[2] - box[0]) * (box[3] - box[1])))
             crops.append(np.asarray(Image.fromarray(frame).crop(biggest).resize((spec.crop_px, spec.crop_px))))
     index = np.linspace(0, len(crops) - 1, spec.count).round().astype(np.int32)
     return model.predict([ClipInputs(face=CropSequence(np.stack(crops), index))])[0]

@@ -1,9 +1,10 @@
 """The Python interface: what the command line does, as functions."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from emolabel.config import FaceSettings, FacesMode, Settings, WindowPolicy
+from emolabel.errors import Status
 from emolabel.pipeline.annotate import Progress, RunOptions, annotate_inputs
 from emolabel.pipeline.local import Annotator, load_model
 from emolabel.pipeline.reading import read_inputs, read_labels
@@ -26,6 +27,7 @@ def annotate(
     address: str | None = None,
     limit: int | None = None,
     overwrite: bool = False,
+    retry: Collection[Status] = (),
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> Progress:
     """Label videos on Ray and write Parquet to `out`; the same call again finishes what is missing.
@@ -44,6 +46,7 @@ def annotate(
         address: of the Ray cluster; None: `RAY_ADDRESS`, the session that is already open, or an embedded local Ray.
         limit: take at most this many inputs.
         overwrite: start the output folder afresh.
+        retry: statuses of failures in earlier runs that are tried again.
         on_progress: called after each window.
 
     Returns:
@@ -54,5 +57,5 @@ def annotate(
     """
     arguments = [inputs] if isinstance(inputs, (str, Path)) else inputs
     settings = Settings(windows=WindowPolicy(length_s=window, stride_s=stride), faces=FaceSettings(mode=faces))
-    options = RunOptions(device, detector_device, batch_size, workers, address, limit, overwrite)
+    options = RunOptions(device, detector_device, batch_size, workers, address, limit, overwrite, frozenset(retry))
     return annotate_inputs([str(argument) for argument in arguments], str(out), model, settings, options, on_progress)

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from emolabel.config import FaceSettings, FacesMode, Settings, WindowPolicy
-from emolabel.errors import EmolabelError
+from emolabel.errors import EmolabelError, Status
 from emolabel.version import __version__
 
 app = typer.Typer(
@@ -69,6 +69,12 @@ def annotate(
         bool, typer.Option("--dry-run", help="Say what would be done, and how long it may take.")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start the output folder afresh.")] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try again what failed in earlier runs, all of it.")
+    ] = False,
+    retry_status: Annotated[
+        list[Status] | None, typer.Option(help="Try again what failed with this status; may be given several times.")
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with status 3 when any input failed.")] = False,
 ) -> None:
     """Label videos. Run the same command again to finish what is missing."""
@@ -79,7 +85,8 @@ def annotate(
         windows=WindowPolicy(length_s=None if whole_clip else window, stride_s=stride),
         faces=FaceSettings(mode=faces),
     )
-    options = RunOptions(device, detector_device, batch_size, workers, address, limit, overwrite)
+    retry = frozenset(status for status in Status if status.failure) if retry_failed else frozenset(retry_status or ())
+    options = RunOptions(device, detector_device, batch_size, workers, address, limit, overwrite, retry)
     if dry_run:
         from emolabel.pipeline.estimate import estimate_run
 

@@ -69,9 +69,9 @@ class FaceSettings:
 class DecodeLimits:
     """What one file may cost before it becomes a failure row."""
 
-    open_timeout_s: float = 60.0
+    open_timeout_s: float = 30.0
     """For opening and probing a file."""
-    reply_timeout_s: float = 60.0
+    reply_timeout_s: float = 20.0
     """For each further batch of frames, and for each stretch of sound."""
     memory_mb: int = 4096
     """Of the decoding child."""

@@ -3,22 +3,32 @@
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from emolabel.config import Settings
 from emolabel.errors import EmolabelError, Status
 from emolabel.models.bundle import LoadedBundle, load_bundle
 from emolabel.models.packing import pack_bundle
 from emolabel.pipeline.locations import redact
-from emolabel.pipeline.messages import WindowResult
+from emolabel.pipeline.messages import Source, WindowResult
 from emolabel.pipeline.output import OutputFolder
 from emolabel.pipeline.resume import check_fingerprint, fingerprint, read_finished
+from emolabel.pipeline.retry import forget_failed, forget_superseded
 from emolabel.pipeline.sources import Listing, list_inputs
 from emolabel.pipeline.stamp import RunStamp
 from emolabel.version import __version__
+
+if TYPE_CHECKING:
+    from emolabel.pipeline.sink import Sink
+
+_PASSES = 2
+"""How often the pipeline is asked for what is missing: the engine leaves out what its workers die on."""
+_FEW = 10
+"""Inputs that may be given up after the last pass; or one in a hundred. More of them are no poison, but trouble."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +46,8 @@ class RunOptions:
     """Of the Ray cluster; None: `RAY_ADDRESS`, or an embedded local Ray."""
     limit: int | None = None
     overwrite: bool = False
+    retry: frozenset[Status] = frozenset()
+    """Failures of earlier runs that are tried again."""
 
     def __post_init__(self) -> None:
         from emolabel.errors import ConfigError
@@ -128,6 +140,9 @@ def annotate_inputs(
         if options.overwrite:
             folder.clear()
         run = check_fingerprint(folder, fingerprint(settings, bundle.name, bundle.sha256, listing.extra_schema))
+        forget_superseded(folder, listing)
+        if options.retry:
+            forget_failed(folder, listing, options.retry)
         progress = Progress(out=folder.shown, model=bundle.name, run_id=uuid.uuid4().hex[:12])
         record = {
             "run_id": progress.run_id,
@@ -176,6 +191,7 @@ def _run(
     # Imported here: a run with nothing to do, or a wrong argument, should not wait for Ray.
     from emolabel.pipeline.build import run_pipeline
     from emolabel.pipeline.cluster import engine_errors, ray_session, share_cluster
+    from emolabel.pipeline.decode import give_up
     from emolabel.pipeline.sink import Sink
 
     stamp = RunStamp(bundle.name, bundle.sha256, __version__, progress.run_id)
@@ -184,26 +200,44 @@ def _run(
         device = options.device if options.device != "auto" else ("cuda" if size.gpus >= 1 else "cpu")
         shares = share_cluster(size, options.workers, device, options.detector_device)
         on_start()
+
+        ask = partial(
+            run_pipeline,
+            bundle=pack_bundle(bundle),
+            spec=bundle.model.input_spec,
+            settings=settings,
+            stamp=stamp,
+            shares=shares,
+            device=device,
+            detector_device=options.detector_device,
+            # A window of a crowd is as big as many windows of one face.
+            batch_size=options.batch_size if settings.faces.mode == "biggest" else -(-options.batch_size // 8),
+        )
         try:
-            for result in run_pipeline(
-                sources,
-                pack_bundle(bundle),
-                bundle.model.input_spec,
-                settings,
-                stamp,
-                shares,
-                device=device,
-                detector_device=options.detector_device,
-                # A window of a crowd is as big as many windows of one face.
-                batch_size=options.batch_size if settings.faces.mode == "biggest" else max(1, options.batch_size // 8),
-            ):
-                progress.take(result, sink.add(result))
-                on_progress(progress)
+            for results in _passes(sources, sink, ask, partial(give_up, settings=settings, stamp=stamp)):
+                for result in results:
+                    progress.take(result, sink.add(result))
+                    on_progress(progress)
         finally:
             sink.flush()
-    lost = progress.n_inputs - progress.n_finished
-    if lost:
-        raise EmolabelError(f"{lost} inputs did not come back from the cluster; run the same command again")
+
+
+def _passes(
+    sources: list[Source],
+    sink: "Sink",
+    ask: Callable[[list[Source]], Iterable[WindowResult]],
+    give_up: Callable[[list[Source]], Iterable[WindowResult]],
+) -> Iterator[Iterable[WindowResult]]:
+    """Ask the pipeline for what is missing until nothing is; then give up what no worker survives."""
+    few = max(_FEW, len(sources) // 100)
+    for _ in range(_PASSES):
+        yield ask(sources)
+        sources = sink.unfinished(sources)
+        if not sources:
+            return
+    if len(sources) > few:
+        raise EmolabelError(f"{len(sources)} inputs did not come back from the cluster; run the same command again")
+    yield give_up(sources)
 
 
 def _now() -> str:

@@ -7,7 +7,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import ray
@@ -17,7 +17,15 @@ from emolabel.config import Settings
 from emolabel.media.isolate import IsolatedMedia
 from emolabel.pipeline.cluster import StageShares
 from emolabel.pipeline.files import LocalFiles
-from emolabel.pipeline.messages import Chunk, Source, WindowResult, sources_table, windows_of, windows_table
+from emolabel.pipeline.messages import (
+    Chunk,
+    Source,
+    WindowResult,
+    sources_of,
+    sources_table,
+    windows_of,
+    windows_table,
+)
 from emolabel.pipeline.plan import plan_source
 from emolabel.pipeline.stamp import RunStamp
 from emolabel.sampling import InputSpec
@@ -26,6 +34,8 @@ if TYPE_CHECKING:
     from emolabel.models.packing import PackedBundle
 
 _SOURCES_PER_BLOCK = 64
+_TASK_RETRIES = 1
+"""Ray Data would try for ever: one video that kills its worker would keep the job from ever ending."""
 
 
 def run_pipeline(
@@ -40,7 +50,11 @@ def run_pipeline(
     detector_device: str,
     batch_size: int,
 ) -> Iterator[WindowResult]:
-    """Label the sources; windows come back as they are finished, in any order, each at least once."""
+    """Label the sources; windows come back as they are finished, in any order.
+
+    A window whose worker dies is tried again once; then it is left out. A window may also come twice. Who takes the
+    results makes up for both: it knows what it has, and asks again for what is missing.
+    """
     # A path on the driver means nothing on another node: the bundle travels as an object, once to each node.
     bundle_ref = ray.put(bundle)
     with _data_context():
@@ -52,6 +66,7 @@ def run_pipeline(
                 batch_size=None,
                 batch_format="pyarrow",
                 num_cpus=shares.plan_cpus,
+                max_task_retries=_TASK_RETRIES,
                 compute=ActorPoolStrategy(size=shares.n_plan),
             )
             .map_batches(
@@ -61,6 +76,7 @@ def run_pipeline(
                 batch_format="pyarrow",
                 num_cpus=shares.decode_cpus,
                 num_gpus=shares.decode_gpus,
+                max_task_retries=_TASK_RETRIES,
                 # Chunks take seconds: a queue in front of one actor would leave others idle at the end.
                 compute=ActorPoolStrategy(size=shares.n_decode, max_tasks_in_flight_per_actor=2),
             )
@@ -71,6 +87,7 @@ def run_pipeline(
                 batch_format="pyarrow",
                 num_cpus=shares.predict_cpus,
                 num_gpus=shares.predict_gpus,
+                max_task_retries=_TASK_RETRIES,
                 compute=ActorPoolStrategy(size=shares.n_predict, max_tasks_in_flight_per_actor=2),
             )
         )
@@ -87,8 +104,6 @@ class PlanStage:
         self._media = IsolatedMedia(settings.limits)
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
-        from emolabel.pipeline.messages import sources_of
-
         for source in sources_of(batch):
             for chunk in plan_source(source, self._files, self._media, self._settings):
                 yield chunk.to_table()
@@ -150,16 +165,40 @@ def _blocks(sources: Sequence[Source], shares: StageShares) -> list[pa.Table]:
 def _data_context() -> Iterator[None]:
     """Ray Data's settings for this pipeline, put back afterwards: the process may be a notebook."""
     context = DataContext.get_current()
-    before = (context.target_max_block_size, context.enable_progress_bars)
-    # A row is a block. Chunks of one long video then reach many workers (a repartition stage would do the same, but
-    # asks for a whole CPU of its own), and a window moves on as soon as it is decoded.
-    context.target_max_block_size = 1
-    context.enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    ours: dict[str, Any] = {
+        # A row is a block. Chunks of one long video then reach many workers (a repartition stage would do the same,
+        # but asks for a whole CPU of its own), and a window moves on as soon as it is decoded.
+        "target_max_block_size": 1,
+        "max_errored_blocks": -1,
+        "enable_progress_bars": False,
+    }
+    before = {name: getattr(context, name) for name in ours}
+    _set(context, ours)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _quiet(logging.getLogger("ray.data")):
             # Ray Data tells its users how to tune a pool that has fewer inputs than actors. Ours cannot.
             warnings.filterwarnings("ignore", category=UserWarning, module=r"ray\.data\.")
+            # `max_task_retries` has no named parameter yet.
+            warnings.filterwarnings("ignore", message=".*ray_remote_args. is deprecated")
             yield
     finally:
-        context.target_max_block_size, context.enable_progress_bars = before
+        _set(context, before)
+
+
+def _set(context: DataContext, values: dict[str, Any]) -> None:
+    for name, value in values.items():
+        setattr(context, name, value)
+
+
+@contextmanager
+def _quiet(logger: logging.Logger) -> Iterator[None]:
+    """Tracebacks of tasks that are tried again go to Ray's log files, and not to the terminal."""
+    consoles = [handler for handler in logger.handlers if isinstance(handler, logging.StreamHandler)]
+    before = [handler.level for handler in consoles]
+    for handler in consoles:
+        handler.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for handler, level in zip(consoles, before, strict=True):
+            handler.setLevel(level)

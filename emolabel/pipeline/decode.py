@@ -1,8 +1,9 @@
 """Stage decode: the windows of a chunk become rows without scores, with what the model is to see and hear."""
 
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +17,8 @@ from emolabel.media.isolate import IsolatedMedia
 from emolabel.media.windows import frames_in
 from emolabel.pipeline.faces import FaceCollector, WindowFace
 from emolabel.pipeline.files import LocalFiles
-from emolabel.pipeline.messages import Chunk, WindowResult
+from emolabel.pipeline.messages import Chunk, Source, WindowResult
+from emolabel.pipeline.plan import plan_source
 from emolabel.pipeline.stamp import RunStamp
 from emolabel.sampling import AudioSampling, InputSpec
 from emolabel.types import ClipInputs, Float32Array, MediaInfo, Window
@@ -24,8 +26,8 @@ from emolabel.types import ClipInputs, Float32Array, MediaInfo, Window
 _SILENCE = 10 ** (-80 / 20)
 """Peak below -80 dB of full scale: digital silence with dither, nothing a microphone records."""
 
-_TRIES_PER_CHUNK = 2
-"""Windows of a chunk that may cost a crash or a deadline before the rest of the chunk is given up."""
+_MAX_STRIKES = 2
+"""Windows of an input that may cost a worker a crash or a deadline before it gives up the rest of that input."""
 
 _COSTLY = frozenset({Status.TIMEOUT, Status.CRASHED, Status.OUT_OF_MEMORY})
 
@@ -40,6 +42,8 @@ class DecodeTools:
     spec: InputSpec
     settings: Settings
     stamp: RunStamp
+    strikes: Counter[str] = field(default_factory=Counter)
+    """By `video_id`: windows that cost a crash or a deadline."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,20 +70,35 @@ def decode_chunk(chunk: Chunk, tools: DecodeTools) -> Iterator[WindowResult]:
     if not chunk.windows:
         yield WindowResult(chunk.facts)
         return
-    costly: list[MediaError] = []  # one for each window that cost much
+    video_id = chunk.facts.video_id
     for window in chunk.windows:
         started = time.monotonic()
-        if len(costly) >= _TRIES_PER_CHUNK:
-            last = costly[-1]
-            given_up = MediaError(last.status, f"not tried: two windows before it failed ({last.reason})")
+        if tools.strikes[video_id] >= _MAX_STRIKES:
+            given_up = MediaError(
+                Status.CRASHED, f"not tried: {_MAX_STRIKES} other windows crashed or stalled the decoder"
+            )
             result = _failed(chunk, window, given_up, tools.stamp)
         else:
             try:
                 result, failures = _decode_window(chunk, window, tools)
             except CONTAINED as error:
                 result, failures = _failed(chunk, window, contained(error), tools.stamp), []
-            costly += [failure for failure in failures if failure.status in _COSTLY][:1]
+            tools.strikes[video_id] += any(failure.status in _COSTLY for failure in failures)
         yield replace(result, seconds=time.monotonic() - started)
+
+
+def give_up(sources: Iterable[Source], settings: Settings, stamp: RunStamp) -> Iterator[WindowResult]:
+    """Results for inputs that no worker has survived: each window that is missing is recorded as `crashed`."""
+    died = MediaError(Status.CRASHED, "the worker died each time it came to this input")
+    files = LocalFiles()
+    with IsolatedMedia(settings.limits) as media:
+        for source in sources:
+            for chunk in plan_source(source, files, media, settings):
+                if not chunk.windows:
+                    yield WindowResult(chunk.facts)
+                for window in chunk.windows:
+                    yield _failed(chunk, window, died, stamp)
+    files.close()
 
 
 def _decode_window(chunk: Chunk, window: Window, tools: DecodeTools) -> tuple[WindowResult, list[MediaError]]:

@@ -5,11 +5,12 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs
 
@@ -98,6 +99,23 @@ class OutputFolder:
         buffer = pa.BufferOutputStream()
         pq.write_table(table, buffer, compression="zstd")
         self._put(f"{self._root}/{kind}/{name}.parquet", buffer.getvalue())
+
+    def drop_rows(self, kind: str, unwanted: Callable[[pa.Table], pa.ChunkedArray]) -> None:
+        """Remove rows of `labels` or `inputs`, file by file, each in one step.
+
+        Args:
+            unwanted: for a file's table, which rows go.
+        """
+        for path in self.parquet_files(kind):
+            table = self._read_file(path, None)
+            kept = table.filter(pc.invert(unwanted(table)))
+            if len(kept) == len(table):
+                continue
+            if len(kept):
+                self.write(kind, path.rpartition("/")[2].removesuffix(".parquet"), kept)
+            else:
+                with self._errors("cannot remove a file of the output folder"):
+                    self._filesystem.delete_file(path)
 
     def read_run(self) -> dict[str, Any] | None:
         """`run.json`, or None where there is none.

@@ -2,13 +2,14 @@
 
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
 
 from emolabel import schema
-from emolabel.pipeline.messages import InputFacts, WindowResult
+from emolabel.pipeline.messages import InputFacts, Source, WindowResult
 from emolabel.pipeline.output import OutputFolder
 from emolabel.pipeline.stamp import RunStamp
 from emolabel.pipeline.tally import InputTally
@@ -73,6 +74,16 @@ class Sink:
         if self._n_rows >= _MAX_ROWS or time.monotonic() - self._last_flush >= self._pause_s:
             self.flush()
         return finished
+
+    def unfinished(self, sources: Iterable[Source]) -> list[Source]:
+        """Those of the sources whose row is still missing, each with the windows that are not."""
+        return [
+            replace(source, done_windows=tuple(sorted(self._tallies[source.video_id].windows)))
+            if source.video_id in self._tallies
+            else source
+            for source in sources
+            if source.video_id not in self._finished
+        ]
 
     def flush(self) -> None:
         """Commit what has been collected.

@@ -1,0 +1,46 @@
+"""Making an output folder forget rows, so that a run does them again. Each file is replaced in one step."""
+
+from collections.abc import Collection
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from emolabel.errors import Status
+from emolabel.pipeline.output import OutputFolder
+from emolabel.pipeline.sources import Listing
+
+
+def forget_failed(folder: OutputFolder, listing: Listing, statuses: Collection[Status]) -> None:
+    """`--retry-failed`: forget the failed windows and inputs of a listing; what was labelled stays.
+
+    Rows of `inputs` go first: killed in between, the next run finds inputs without their row, and gives them one.
+
+    Args:
+        statuses: which failures.
+    """
+    listed = pa.array([source.video_id for source in listing.sources], pa.string())
+    wanted = pa.array([str(status) for status in statuses], pa.string())
+
+    def failed(table: pa.Table) -> pa.ChunkedArray:
+        return pc.and_(pc.is_in(table["video_id"], listed), pc.is_in(table["status"], wanted))
+
+    touched = [table.filter(failed(table))["video_id"] for table in folder.read_each("labels", ["video_id", "status"])]
+    with_failed_windows = pa.chunked_array([chunk for ids in touched for chunk in ids.chunks], pa.string())
+    folder.drop_rows(
+        "inputs", lambda table: pc.or_(failed(table), pc.is_in(table["video_id"], with_failed_windows.combine_chunks()))
+    )
+    folder.drop_rows("labels", failed)
+
+
+def forget_superseded(folder: OutputFolder, listing: Listing) -> None:
+    """Forget inputs that failed as a whole and have another content now: a missing file that has come, say."""
+    inputs = folder.read("inputs", ["video_id", "input", "status", "n_labelled"])
+    names = pa.array([source.input for source in listing.sources], pa.string())
+    ids = pa.array([source.video_id for source in listing.sources], pa.string())
+    failures = pa.array([str(status) for status in Status if status.failure])
+    fruitless = pc.and_(pc.is_in(inputs["status"], failures), pc.equal(inputs["n_labelled"], 0))
+    replaced = pc.and_(pc.is_in(inputs["input"], names), pc.invert(pc.is_in(inputs["video_id"], ids)))
+    old = inputs.filter(pc.and_(fruitless, replaced))["video_id"].combine_chunks()
+    if len(old):
+        for kind in ("inputs", "labels"):
+            folder.drop_rows(kind, lambda table: pc.is_in(table["video_id"], old))
