@@ -23,6 +23,7 @@ FLOORS = {
     "emolabel.cli": 5,
     "emolabel.__main__": 6,
     "emolabel": 6,
+    "training": 5,
     "jobs": 6,
 }
 WINGS = ("emolabel.media", "emolabel.faces", "emolabel.models")
@@ -48,7 +49,7 @@ def imports_of(path: Path) -> set[str]:
 
 
 def source_files() -> list[Path]:
-    return sorted([*(ROOT / "emolabel").rglob("*.py"), *(ROOT / "jobs").rglob("*.py")])
+    return sorted(path for folder in ("emolabel", "training", "jobs") for path in (ROOT / folder).rglob("*.py"))
 
 
 @pytest.mark.parametrize("path", source_files(), ids=lambda p: str(p.relative_to(ROOT)))
