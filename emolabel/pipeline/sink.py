@@ -3,7 +3,6 @@
 import time
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -11,6 +10,7 @@ import pyarrow as pa
 from emolabel import schema
 from emolabel.pipeline.messages import InputFacts, Source, WindowResult
 from emolabel.pipeline.output import OutputFolder
+from emolabel.pipeline.resume import Finished
 from emolabel.pipeline.stamp import RunStamp
 from emolabel.pipeline.tally import InputTally
 
@@ -49,7 +49,9 @@ class Sink:
         self._labels: list[pa.Table] = []
         self._inputs: list[dict[str, Any]] = []
         self._n_rows = 0
-        self._part = _new_part()
+        # Each name is kept until its file is surely written, and then never used again.
+        self._labels_part = _new_part()
+        self._inputs_part = _new_part()
         self._pause_s = _FIRST_FLUSH_S
         self._last_flush = time.monotonic()
 
@@ -77,13 +79,7 @@ class Sink:
 
     def unfinished(self, sources: Iterable[Source]) -> list[Source]:
         """Those of the sources whose row is still missing, each with the windows that are not."""
-        return [
-            replace(source, done_windows=tuple(sorted(self._tallies[source.video_id].windows)))
-            if source.video_id in self._tallies
-            else source
-            for source in sources
-            if source.video_id not in self._finished
-        ]
+        return Finished(frozenset(self._finished), started=self._tallies).missing(sources)
 
     def flush(self) -> None:
         """Commit what has been collected.
@@ -93,12 +89,12 @@ class Sink:
                 later flush puts it under the same name, so that a write which only seemed to fail is no second one.
         """
         if self._labels:
-            self._folder.write("labels", self._part, pa.concat_tables(self._labels))
-            self._labels, self._n_rows = [], 0
+            self._folder.write("labels", self._labels_part, pa.concat_tables(self._labels))
+            self._labels, self._n_rows, self._labels_part = [], 0, _new_part()
         if self._inputs:
-            self._folder.write("inputs", self._part, pa.Table.from_pylist(self._inputs, schema=self._inputs_schema))
-            self._inputs = []
-        self._part = _new_part()
+            inputs = pa.Table.from_pylist(self._inputs, schema=self._inputs_schema)
+            self._folder.write("inputs", self._inputs_part, inputs)
+            self._inputs, self._inputs_part = [], _new_part()
         self._pause_s = min(2 * self._pause_s, _LONGEST_FLUSH_S)
         self._last_flush = time.monotonic()
 

@@ -85,9 +85,12 @@ def test_a_write_that_fails_is_repeated_without_doubling(
     monkeypatch.setattr(output, "_put_locally", unreliable)
     with pytest.raises(OutputError, match="cannot write to the output folder"):
         sink.flush()
+    sink.add(window("b", 0, 1))
     sink.flush()
-    assert len(labels_of(tmp_path / "out")) == 1
-    assert len(emolabel.read_inputs(str(tmp_path / "out"))) == 1
+    sink.add(window("c", 0, 1))
+    sink.flush()
+    assert labels_of(tmp_path / "out")["video_id"].tolist() == ["a", "b", "c"]
+    assert sorted(emolabel.read_inputs(str(tmp_path / "out"))["video_id"]) == ["a", "b", "c"]
 
 
 def test_a_full_disk_leaves_nothing_half_written(sink: Sink, tmp_path: Path) -> None:
