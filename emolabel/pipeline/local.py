@@ -9,11 +9,13 @@ import torch
 
 from emolabel import schema
 from emolabel.config import Settings
+from emolabel.errors import MediaError, SourceError
 from emolabel.faces.cascade import build_detector
 from emolabel.media.isolate import IsolatedMedia
 from emolabel.models.bundle import LoadedBundle, load_bundle
 from emolabel.pipeline.decode import DecodeTools, decode_chunk
 from emolabel.pipeline.files import LocalFiles
+from emolabel.pipeline.locations import locate
 from emolabel.pipeline.messages import Chunk, Source, WindowResult
 from emolabel.pipeline.plan import plan_source
 from emolabel.pipeline.predict import predict_windows
@@ -44,17 +46,15 @@ class Annotator:
     def annotate(self, uri: str) -> pd.DataFrame:
         """Labels of one file: a row per window and face, columns as in `schema.LABELS`.
 
-        A file that cannot be read gives no rows; `plan` tells why.
-
         Raises:
             MediaError: the file cannot be read at all.
-            SourceError: there is no such place.
+            SourceError: this is a folder or a manifest, or there is no such place.
         """
-        from emolabel.errors import MediaError
-
-        source = list_inputs([uri]).sources[0]
+        sources = list_inputs([uri]).sources
+        if len(sources) != 1 or sources[0].uri != locate(uri).uri:
+            raise SourceError(f"{uri} is not one file: `emolabel.annotate` takes folders, globs and manifests")
         tables = [schema.LABELS.empty_table()]
-        for chunk in self.plan(source):
+        for chunk in self.plan(sources[0]):
             if chunk.facts.status is not None:
                 raise MediaError(chunk.facts.status, chunk.facts.error or "")
             tables += [result.labels for result in self.label(chunk)]
