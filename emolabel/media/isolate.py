@@ -16,7 +16,7 @@ import numpy as np
 from emolabel.config import DecodeLimits
 from emolabel.errors import MediaError, Status
 from emolabel.media import wire
-from emolabel.media.process import ChildProcess
+from emolabel.media.process import ChildProcess, KilledFromOutside
 from emolabel.types import AudioClip, FrameBatch, Int64Array, MediaInfo, UInt8Array
 
 _DEADLY: Final = (Status.TIMEOUT, Status.CRASHED, Status.OUT_OF_MEMORY, Status.FAILED)
@@ -71,7 +71,7 @@ class IsolatedMedia:
             MediaError: with the status that the input's row gets, and the reason in words.
         """
         request = {"do": "probe", "path": os.path.abspath(path)}
-        header, payload = self._ask(request, b"", self.limits.open_timeout_s, _MAX_TIMES_BYTES, opens=True)
+        header, payload = self._ask_whole(request, self.limits.open_timeout_s, _MAX_TIMES_BYTES, opens=True)
         try:
             return wire.info_from_header(header, payload.view(np.float64))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -123,13 +123,22 @@ class IsolatedMedia:
             "first": cut.native_first,
             "n": cut.native_n_samples,
         }
-        header, payload = self._ask(request, b"", self.limits.reply_timeout_s, _MAX_AUDIO_BYTES)
+        header, payload = self._ask_whole(request, self.limits.reply_timeout_s, _MAX_AUDIO_BYTES)
         try:
             runs = tuple((int(first), int(stop)) for first, stop in header["runs"])
             return cut.clip(payload.view(np.float32), runs, header["damage"])
         except (KeyError, TypeError, ValueError) as error:
             self.close()
             raise MediaError(Status.CRASHED, f"the decoder answered nonsense: {error}") from None
+
+    def _ask_whole(
+        self, request: wire.Header, timeout_s: float, max_payload: int, *, opens: bool = False
+    ) -> tuple[wire.Header, UInt8Array]:
+        """Ask what can be asked again: once more where the child was killed, for which the file may not be to blame."""
+        try:
+            return self._ask(request, b"", timeout_s, max_payload, opens=opens)
+        except KilledFromOutside:
+            return self._ask(request, b"", timeout_s, max_payload, opens=opens)
 
     def _ask(
         self, request: wire.Header, payload: bytes, timeout_s: float, max_payload: int, *, opens: bool = False
@@ -187,6 +196,7 @@ class FrameStream(Iterator[FrameBatch]):
         self._media, self._video = media, info.video
         self._n_wanted, self._n_decoded = len(indices), 0
         self._use_decord = True
+        self._killed = False
 
     @property
     def damage(self) -> str | None:
@@ -198,19 +208,27 @@ class FrameStream(Iterator[FrameBatch]):
     def __next__(self) -> FrameBatch:
         if len(self.wanted) == 0:
             raise StopIteration
-        try:
-            batch = self._next()
-        except MediaError as error:
-            if error.status not in _DEADLY or not self._use_decord:
-                raise
-            self._use_decord = False
-            batch = self._next()
+        batch = self._next_or_again()
         if batch is None:
             self.wanted = self.wanted[:0]
             raise StopIteration
         self._n_decoded += len(batch.indices)
         self.wanted = self.wanted[np.searchsorted(self.wanted, batch.indices[-1], side="right") :]
         return batch
+
+    def _next_or_again(self) -> FrameBatch | None:
+        try:
+            return self._next()
+        except KilledFromOutside:
+            if self._killed:
+                raise
+            self._killed = True  # the same road again: the file may have had no part in it
+            return self._next_or_again()
+        except MediaError as error:
+            if error.status not in _DEADLY or not self._use_decord:
+                raise
+            self._use_decord = False
+            return self._next_or_again()
 
     def _next(self) -> FrameBatch | None:
         video, media = self._video, self._media

@@ -40,6 +40,8 @@ _TRIAL_FRAMES: Final = 12
 _NO_STAMP: Final = -(2**63)
 _SAMPLE_RATES: Final = range(1_000, 768_001)
 _SHORTFALL_S: Final = 1.0
+_FARTHEST_S: Final = 2.0**31
+"""68 years from the container's start. Further out, float64 no longer tells times apart that lie `NUDGE_S` apart."""
 
 
 @dataclass
@@ -106,13 +108,16 @@ def probe_file(path: str, limits: DecodeLimits) -> MediaInfo:
         raise MediaError(Status.UNSUPPORTED, f"{reason} ({limits.max_duration_s:.0f} s)")
     if header_s is not None and header_s - end_s > max(_SHORTFALL_S, header_s / 20):
         notes.append(f"cut short: the header promises {header_s:.1f} s, the content ends after {end_s:.1f} s")
-    return MediaInfo(
+    info = MediaInfo(
         container=name,
         duration_header_s=header_s,
         video=video_info,
         audio=audio_info,
         damage="; ".join(notes) or None,
     )
+    if not info.end_s > info.start_s:
+        raise MediaError(Status.UNREADABLE, "; ".join([*notes, "its content has no length"]))
+    return info
 
 
 def _read_packets(
@@ -168,6 +173,9 @@ def _probe_video(
         decoded_s = _times_by_decoding(path, stream, clock_s, limits)
         if jumps or len(decoded_s) != len(times_s):
             times_s = decoded_s
+    farthest_s = float(np.abs(times_s).max(initial=0))
+    if farthest_s > _FARTHEST_S:
+        raise MediaError(Status.UNSUPPORTED, f"a frame {farthest_s:.3g} s from the start is damage, not a time")
     upright = trial.rotation_deg % 180 == 0
     return VideoInfo(
         codec=_codec_name(stream),

@@ -28,6 +28,10 @@ _F_SETPIPE_SZ: Final = 1031
 _COMPLAINT_CHARS: Final = 300
 
 
+class KilledFromOutside(MediaError):
+    """The kernel took the child for its memory, or somebody else did: the file may have had no part in it."""
+
+
 class ChildProcess:
     """One decoding child. After any `MediaError` that `ask` raises by itself it is dead; make a new one.
 
@@ -176,7 +180,8 @@ class ChildProcess:
         if "bad_alloc" in words or "Cannot allocate memory" in words or "MemoryError" in words:
             return MediaError(Status.OUT_OF_MEMORY, self._memory_reason())
         if code == -signal.SIGKILL:
-            return MediaError(Status.OUT_OF_MEMORY, "the decoder was killed from outside, most likely for its memory")
+            reason = "the decoder was killed from outside, most likely for its memory"
+            return KilledFromOutside(Status.OUT_OF_MEMORY, reason)
         name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         return MediaError(Status.CRASHED, f"the decoder crashed ({name})" + (f": {words}" if words else ""))
 

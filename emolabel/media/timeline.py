@@ -64,11 +64,12 @@ def in_order(times_s: Float64Array) -> Float64Array:
 def end_of(times_s: Float64Array, last_duration_s: float, mean_rate: Fraction | None) -> float:
     """Where the last of `times_s` (N >= 1, ascending) ends.
 
-    Its own duration counts; without one, the gap before it; without that, the stream's mean frame rate.
+    Its own duration counts; without one, the gap before it; without that, the stream's mean frame rate. Always later
+    than it begins: of a duration below `NUDGE_S` nothing may be left far out on the line.
     """
     last = float(times_s[-1])
     if last_duration_s > 0:
-        return last + last_duration_s
+        return last + max(last_duration_s, NUDGE_S)
     if len(times_s) > 1:
         return last + float(np.median(np.diff(times_s[-16:])))
     return last + (float(1 / mean_rate) if mean_rate else STILL_S)

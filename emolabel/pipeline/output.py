@@ -1,12 +1,11 @@
 """The output folder: which files lie in it, and how one appears there whole or not at all."""
 
-import fcntl
 import json
 import os
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pyarrow as pa
@@ -16,6 +15,7 @@ from pyarrow import fs
 
 from emolabel import schema
 from emolabel.errors import OutputError
+from emolabel.pipeline.lease import ObjectLease, file_lock
 from emolabel.pipeline.locations import locate
 
 RUN_FILE = "run.json"
@@ -33,6 +33,7 @@ class OutputFolder:
         self._local = at.local
         self._filesystem = at.filesystem
         self._root = at.path.rstrip("/")
+        self._lease: ObjectLease | None = None
 
     def create(self) -> None:
         """Make the folder.
@@ -46,25 +47,19 @@ class OutputFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other jobs out while this one writes. On local disks only: the lock ends with the process.
+        """Keep other jobs out while this one writes.
 
         Raises:
             OutputError: another job writes here.
         """
-        if not self._local:
-            yield
-            return
-        with self._errors("cannot lock the output folder"):
-            lock = open(f"{self._root}/.lock", "w")  # noqa: SIM115 - held until the run ends
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise OutputError(
-                    f"another job is writing to {self.shown}; wait for it, or choose another folder"
-                ) from None
-            with self._errors("cannot clean up the output folder"):
-                self._sweep()
+        with ExitStack() as held:
+            with self._errors("cannot lock the output folder"):
+                if self._local:
+                    held.enter_context(file_lock(f"{self._root}/.lock", self.shown))
+                    self._sweep()
+                else:
+                    self._lease = ObjectLease(self._filesystem, f"{self._root}/.lock", self.shown)
+                    held.enter_context(self._lease.held())
             yield
 
     def _sweep(self) -> None:
@@ -164,6 +159,8 @@ class OutputFolder:
                 _put_locally(path, content)
                 return
             for pause_s in _RETRY_PAUSES_S:
+                if self._lease is not None:
+                    self._lease.check()
                 try:
                     self._put_object(path, content)
                     return

@@ -17,19 +17,19 @@ def plan_source(source: Source, files: LocalFiles, media: IsolatedMedia, setting
         return
     try:
         info = media.probe(files.path(source))
+        windows = cut_windows(info.start_s, info.end_s, settings.windows)
+        chunks = cut_chunks(windows, settings.chunk_s)
     except (MediaError, *CONTAINED) as error:
         failure = error if isinstance(error, MediaError) else contained(error)
         yield Chunk(source, InputFacts.failed(source, failure.status, failure.reason))
         return
-    windows = cut_windows(info.start_s, info.end_s, settings.windows)
     if not windows:
         reason = "nothing to label: the window settings drop the whole of it"
         yield Chunk(source, InputFacts.failed(source, Status.NO_SIGNAL, reason))
         return
     facts = InputFacts.probed(source, info, n_windows=len(windows))
     done = frozenset(source.done_windows)
-    # First into chunks, then without what is done: a run that goes on meets the same chunks.
-    chunks = cut_chunks(windows, settings.chunk_s)
+    # What is done is left out of the chunks, not of their cutting: a run that goes on meets the same chunks.
     missing = [tuple(window for window in chunk if window.index not in done) for chunk in chunks]
     for chunk in [windows for windows in missing if windows] or [()]:
         yield Chunk(source, facts, chunk, info)

@@ -212,6 +212,40 @@ def _crash(pid: int) -> None:
     os.kill(pid, signal.SIGCONT)
 
 
+def _killed_soon(media: IsolatedMedia) -> int:
+    """Stops the child, so that it is busy with the next request when SIGKILL comes."""
+    victim = pid_of(media)
+    os.kill(victim, signal.SIGSTOP)
+    threading.Timer(0.3, os.kill, (victim, signal.SIGKILL)).start()
+    return victim
+
+
+def test_a_child_that_is_killed_is_asked_once_more(clip: str) -> None:
+    with IsolatedMedia(LIMITS) as media:
+        expected = media.probe(clip)
+        victim = _killed_soon(media)
+        assert media.probe(clip) is not None
+        assert pid_of(media) != victim
+        limits = replace(LIMITS, batch_bytes=160 * 96 * 3 * 10)
+    with IsolatedMedia(limits) as media:
+        stream = media.frames(clip, expected, np.arange(40))
+        seen = [number_of(frame) for frame in next(stream).frames]
+        _killed_soon(media)
+        seen += [number_of(frame) for batch in stream for frame in batch.frames]
+        assert seen == list(range(40))
+
+
+def test_a_child_that_is_killed_twice_is_given_up(clip: str) -> None:
+    with IsolatedMedia(replace(LIMITS, batch_bytes=160 * 96 * 3 * 10)) as media:
+        stream = media.frames(clip, probed(clip), np.arange(40))
+        for _ in range(2):
+            next(stream)
+            _killed_soon(media)
+        with pytest.raises(MediaError, match="killed from outside") as caught:
+            next(stream)
+        assert caught.value.status is Status.OUT_OF_MEMORY
+
+
 def test_a_child_that_died_between_requests_is_replaced(clip: str) -> None:
     with IsolatedMedia(LIMITS) as media:
         media.probe(clip)

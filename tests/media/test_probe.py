@@ -1,4 +1,5 @@
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -261,3 +262,46 @@ def test_a_stream_that_turns_up_late_is_no_failure(shared_videos: Path, tmp_path
     path.write_bytes(bytes(content))
     video = video_of(path)
     assert 70 <= video.n_frames_content <= 75
+
+
+def picture_far_from_sound(path: Path, far_ms: int, n_frames: int) -> Path:
+    """Sound at 0, and frames of 40 ms each that begin `far_ms` later."""
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("mpeg4", rate=25)
+        video.width = video.height = 64
+        video.codec_context.time_base = Fraction(1, 1000)
+        audio = container.add_stream("pcm_s16le", rate=16_000, layout="mono")
+        sound = av.AudioFrame.from_ndarray(np.ones((1, 16_000), np.int16), format="s16", layout="mono")
+        sound.sample_rate, sound.pts, sound.time_base = 16_000, 0, Fraction(1, 16_000)
+        packets = [*audio.encode(sound), *audio.encode(None)]
+        for number in range(n_frames):
+            frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 90, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = 40 * number, Fraction(1, 1000)
+            packets += video.encode(frame)
+        for packet in [*packets, *video.encode(None)]:
+            if packet.stream is video:
+                assert packet.pts is not None
+                assert packet.dts is not None
+                packet.pts, packet.dts = packet.pts + far_ms, packet.dts + far_ms
+            container.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize("n_frames", [1, 25])
+@pytest.mark.parametrize("far_ms", [10**15, 2**58, 2**61])
+def test_frames_beyond_all_time_are_refused(far_ms: int, n_frames: int, tmp_path: Path) -> None:
+    """So far out float64 gives neighbouring frames one time, and the last one no length."""
+    with pytest.raises(MediaError) as caught:
+        probe(picture_far_from_sound(tmp_path / "far.mkv", far_ms, n_frames))
+    assert caught.value.status is Status.UNSUPPORTED
+    assert "is damage, not a time" in caught.value.reason
+
+
+@pytest.mark.parametrize("n_frames", [1, 25])
+def test_frames_far_out_still_have_times_and_an_end(n_frames: int, tmp_path: Path) -> None:
+    """30 years after the sound: within what float64 tells apart."""
+    info = probe(picture_far_from_sound(tmp_path / "late.mkv", 10**12, n_frames))
+    assert info.video is not None
+    assert info.start_s == 1e9
+    assert info.end_s == pytest.approx(1e9 + 0.04 * n_frames, abs=1e-6)
+    assert np.allclose(info.video.frame_times_s - 1e9, 0.04 * np.arange(n_frames), atol=1e-6)

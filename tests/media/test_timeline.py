@@ -76,3 +76,8 @@ def test_end_of_the_last_frame(times: list[float], duration_s: float, rate: Frac
 )
 def test_alt_ref_frames_are_hidden(codec: str, packet: bytes, is_hidden: bool) -> None:
     assert hidden(codec, memoryview(packet)) is is_hidden
+
+
+@given(st.floats(0, 2.0**31), st.floats(1e-12, 1.0))
+def test_a_last_frame_always_ends_after_it_begins(last_s: float, duration_s: float) -> None:
+    assert end_of(np.array([last_s]), duration_s, None) > last_s

@@ -11,8 +11,10 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 import emolabel
-from emolabel.errors import MediaError, SourceError, Status
+from emolabel.errors import MediaError, OutputError, SourceError, Status
 from emolabel.pipeline.files import LocalFiles
+from emolabel.pipeline.lease import ObjectLease
+from emolabel.pipeline.locations import locate
 from emolabel.pipeline.sources import list_inputs
 from tests.pipeline.compare import labels_of
 
@@ -71,6 +73,23 @@ def test_an_object_replaced_meanwhile_is_not_mixed_up(bucket: str, clips: Path) 
     s3.delete_object(Bucket="archive", Key="other/a.mp4")
     with pytest.raises(MediaError, match="no such file any more"):
         LocalFiles().path(source)
+
+
+def test_one_job_at_a_time_and_a_dead_one_is_replaced(bucket: str) -> None:
+    store = locate(f"{bucket}/lease/.lock").filesystem
+    first, second, third = (ObjectLease(store, "archive/lease/.lock", "s3://here", beat_s=0.4) for _ in range(3))
+    with first.held():
+        with pytest.raises(OutputError, match="another job is writing to s3://here"), second.held():
+            pass
+        first.check()
+    with second.held():  # left in order: no waiting for signs of life
+        second._stop.set()  # it dies
+        with third.held():
+            second._stop.clear()
+            second._keep()  # and wakes up again
+            with pytest.raises(OutputError, match="another job has taken over s3://here"):
+                second.check()
+            third.check()
 
 
 @pytest.mark.ray

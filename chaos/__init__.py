@@ -1,0 +1,1 @@
+"""Faults on purpose: `make chaos` shows that nothing is lost, doubled or different."""
