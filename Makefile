@@ -3,13 +3,16 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint bench lock clean
+.PHONY: demo test test-chaos lint bench chaos lock clean
 
 demo: $(READY)  ## make a few clips, label them, show the labels
 	$(BIN)/emolabel demo --folder demo-out
 
-test: lint  ## everything but the benchmarks
-	$(BIN)/pytest
+test: lint  ## everything but the benchmarks and the long form of the faults
+	$(BIN)/pytest -m "not chaos"
+
+test-chaos: $(READY)  ## one kill of each kind, and a handful of storage faults
+	$(BIN)/pytest -m chaos --timeout 600
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -18,6 +21,9 @@ lint: $(READY)
 
 bench: $(READY)  ## side-by-side timings; prints a table
 	$(BIN)/python -m bench
+
+chaos: $(READY)  ## kills, storage faults and hostile files: shows that nothing is lost, doubled or different
+	$(BIN)/python -m chaos
 
 # Installed exactly as tested: every version comes from constraints.txt.
 $(READY): pyproject.toml constraints.txt

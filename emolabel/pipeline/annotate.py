@@ -17,7 +17,7 @@ from emolabel.pipeline.locations import redact
 from emolabel.pipeline.messages import Source, WindowResult
 from emolabel.pipeline.output import OutputFolder
 from emolabel.pipeline.resume import check_fingerprint, fingerprint, read_finished
-from emolabel.pipeline.retry import forget_failed, forget_superseded
+from emolabel.pipeline.retry import forget_failed, forget_incomplete, forget_superseded
 from emolabel.pipeline.sources import Listing, list_inputs
 from emolabel.pipeline.stamp import RunStamp
 from emolabel.version import __version__
@@ -140,6 +140,7 @@ def annotate_inputs(
         if options.overwrite:
             folder.clear()
         run = check_fingerprint(folder, fingerprint(settings, bundle.name, bundle.sha256, listing.extra_schema))
+        forget_incomplete(folder)
         forget_superseded(folder, listing)
         if options.retry:
             forget_failed(folder, listing, options.retry)

@@ -1,5 +1,6 @@
 """Making an output folder forget rows, so that a run does them again. Each file is replaced in one step."""
 
+from collections import Counter
 from collections.abc import Collection
 
 import pyarrow as pa
@@ -44,3 +45,22 @@ def forget_superseded(folder: OutputFolder, listing: Listing) -> None:
     if len(old):
         for kind in ("inputs", "labels"):
             folder.drop_rows(kind, lambda table: pc.is_in(table["video_id"], old))
+
+
+def forget_incomplete(folder: OutputFolder) -> None:
+    """Forget the row of inputs whose windows are not all there any more: a damaged file was removed, say."""
+    n_written: Counter[str] = Counter()
+    for labels in folder.read_each("labels", ["video_id", "window_index"]):
+        windows = labels.group_by(["video_id", "window_index"]).aggregate([])  # one with many faces has many rows
+        counts = windows.group_by("video_id").aggregate([("window_index", "count")])
+        n_written.update(
+            dict(zip(*(counts[name].to_pylist() for name in ("video_id", "window_index_count")), strict=True))
+        )
+
+    def incomplete(table: pa.Table) -> pa.ChunkedArray:
+        there = pa.chunked_array(
+            [pa.array([n_written[video_id] for video_id in table["video_id"].to_pylist()], pa.int64())]
+        )
+        return pc.less(there, table["n_windows"])
+
+    folder.drop_rows("inputs", incomplete)

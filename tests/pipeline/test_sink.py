@@ -14,6 +14,7 @@ from emolabel.pipeline import output
 from emolabel.pipeline.messages import InputFacts, WindowResult
 from emolabel.pipeline.output import OutputFolder
 from emolabel.pipeline.resume import read_finished
+from emolabel.pipeline.retry import forget_incomplete
 from emolabel.pipeline.sink import Sink
 from emolabel.pipeline.stamp import RunStamp
 from tests.pipeline.compare import labels_of
@@ -127,3 +128,22 @@ def test_an_unreadable_file_in_the_output_is_named(folder: OutputFolder, tmp_pat
     (tmp_path / "out" / "labels" / "part-x.parquet").write_bytes(b"PAR1 cut short")
     with pytest.raises(OutputError, match=r"part-x\.parquet cannot be read"):
         read_finished(folder)
+
+
+def test_an_input_that_lost_windows_is_forgotten_and_no_other(folder: OutputFolder, sink: Sink, tmp_path: Path) -> None:
+    """A damaged file of labels was removed, as the error message asks."""
+    sink.add(window("whole", 0, 1))
+    sink.add(window("torn", 0, 2))
+    sink.flush()
+    first = set((tmp_path / "out" / "labels").iterdir())
+    sink.add(window("torn", 1, 2))
+    sink.add(window("also whole", 0, 1))
+    sink.flush()
+    forget_incomplete(folder)
+    assert read_finished(folder).inputs == {"whole", "torn", "also whole"}
+    for path in first:
+        path.unlink()
+    forget_incomplete(folder)
+    finished = read_finished(folder)
+    assert finished.inputs == {"also whole"}
+    assert sorted(finished.started["torn"].windows) == [1]

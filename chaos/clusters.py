@@ -1,0 +1,128 @@
+"""A Ray cluster of several nodes on this machine, whose processes may be killed one by one."""
+
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+
+import psutil
+
+_RAY = Path(sys.executable).parent / "ray"
+_START_S = 120.0
+_STORE_BYTES = 200_000_000
+
+
+class LoopbackCluster:
+    """A head without CPUs, and worker nodes of one CPU each: separate raylets, on loopback, behind a token.
+
+    Each node is a `ray start --block`, which takes its processes along when it ends.
+    """
+
+    def __init__(self, folder: Path, n_workers: int = 2) -> None:
+        """Args:
+        folder: for the nodes' output.
+        """
+        self._folder, self._n_workers = folder, n_workers
+        self._nodes: list[subprocess.Popen[bytes]] = []
+        self._n_started = 0
+        gcs, self._dashboard = free_ports(2)
+        self.address = f"127.0.0.1:{gcs}"
+        self.jobs_address = f"http://127.0.0.1:{self._dashboard}"
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("RAY_")},
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": secrets.token_hex(32),
+            "RAY_USAGE_STATS_ENABLED": "0",
+            # A dead node is noticed after two seconds instead of half a minute: the clips are short.
+            "RAY_health_check_initial_delay_ms": "1000",
+            "RAY_health_check_period_ms": "1000",
+            "RAY_health_check_failure_threshold": "2",
+        }
+
+    def __enter__(self) -> "LoopbackCluster":
+        try:
+            port = self.address.rpartition(":")[2]
+            dashboard = ["--dashboard-host=127.0.0.1", f"--dashboard-port={self._dashboard}"]
+            client = f"--ray-client-server-port={free_ports(1)[0]}"
+            self._start("--head", f"--port={port}", "--num-cpus=0", client, *dashboard)
+            for _ in range(self._n_workers):
+                self.add_node()
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop()
+
+    def add_node(self) -> None:
+        """One more worker node of one CPU."""
+        self._start(f"--address={self.address}", "--num-cpus=1")
+
+    def processes(self) -> list[psutil.Process]:
+        """Every process of every node that runs."""
+        found: list[psutil.Process] = []
+        for node in self._nodes:
+            try:
+                found += psutil.Process(node.pid).children(recursive=True)
+            except psutil.NoSuchProcess:
+                continue
+        return found
+
+    def worker_raylets(self) -> list[psutil.Process]:
+        """The raylets of the nodes that work; not that of the head."""
+        _head, *workers = self._nodes
+        ids = {node.pid for node in workers}
+        return [process for process in self.processes() if process.name() == "raylet" and process.ppid() in ids]
+
+    def _start(self, *options: str) -> None:
+        self._n_started += 1
+        log = self._folder / f"node-{self._n_started}.log"
+        (agent_port,) = free_ports(1)
+        command = [str(_RAY), "start", "--block", "--node-ip-address=127.0.0.1", "--disable-usage-stats", *options]
+        # Nodes of one machine would else claim the same ports.
+        command += [f"--dashboard-agent-listen-port={agent_port}", "--min-worker-port=0", "--max-worker-port=0"]
+        command += [f"--object-store-memory={_STORE_BYTES}"]
+        with log.open("wb") as output:
+            node = subprocess.Popen(
+                command, stdout=output, stderr=subprocess.STDOUT, env=self.environment, start_new_session=True
+            )
+        self._nodes.append(node)
+        deadline = time.monotonic() + _START_S
+        while "Ray runtime started" not in log.read_text():
+            if node.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"a node did not start: {log.read_text()}")
+            time.sleep(0.1)
+
+    def _stop(self) -> None:
+        everything = self.processes()
+        for node in reversed(self._nodes):
+            node.terminate()
+        for node in self._nodes:
+            try:
+                node.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                node.kill()
+                node.wait()
+        for process in everything:
+            try:
+                process.kill()
+            except psutil.NoSuchProcess:
+                continue
+
+
+def free_ports(n: int) -> list[int]:
+    """Ports on loopback that nobody uses at this moment."""
+    sockets = [socket.socket() for _ in range(n)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = [int(each.getsockname()[1]) for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
