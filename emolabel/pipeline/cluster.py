@@ -46,7 +46,8 @@ def ray_session(address: str | None) -> Iterator[ClusterSize]:
 
     Args:
         address: of the cluster (`auto`, `host:6379`); None: that of the environment (`RAY_ADDRESS`, set inside a
-            submitted job), or else an embedded local Ray on this machine's cores, bound to loopback.
+            submitted job), or else an embedded local Ray on this machine's cores. It announces itself on
+            loopback alone and asks for a token; some of Ray's own ports listen on all interfaces all the same.
 
     Raises:
         EmolabelError: the cluster does not answer.
@@ -62,7 +63,7 @@ def ray_session(address: str | None) -> Iterator[ClusterSize]:
                 address=address,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
-                # Without an address Ray binds to all the machine's network.
+                # Without an address Ray announces itself to the whole network.
                 **({"include_dashboard": False, "_node_ip_address": "127.0.0.1"} if local else {}),
             )
     except (ConnectionError, RuntimeError, ValueError) as error:
