@@ -19,6 +19,8 @@ class FrameSampling:
     crop_px: int = 160
     margin: float = 0.2
     """Part of the crop's side that lies outside the detector's box, both sides together (32 px at 160)."""
+    square: bool = False
+    """Cut a square of the box's area around its middle. FaceNet's aligner, and the paper with it, stretches the box."""
 
     def indices(self, n_frames: int) -> Int64Array:
         """(count,) frame numbers in `[0, n_frames)`, with repeats where the window is short.
@@ -39,6 +41,7 @@ class SliceSampling:
     length: int = 16
     crop_px: int = 112
     margin: float = 0.2
+    square: bool = False
 
     def indices(self, n_frames: int) -> Int64Array:
         """(count, length) frame numbers; a window shorter than a slice repeats its last frame.

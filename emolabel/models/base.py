@@ -4,9 +4,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+import torch
 from torch import nn
 
 from emolabel.models.blocks.init import reset_parameters
+from emolabel.models.exact import exact_float32
 from emolabel.sampling import InputSpec
 from emolabel.types import ClipInputs, Prediction
 
@@ -25,6 +27,17 @@ class EmotionModel(nn.Module, ABC):
         """What it wants to see and hear of a window."""
 
     @abstractmethod
+    def collate(self, clips: Sequence[ClipInputs]) -> Any:
+        """Puts clips on the model's device, as `forward` takes them. Models of one config collate alike.
+
+        Raises:
+            ValueError: a clip does not fit `input_spec`.
+        """
+
+    @abstractmethod
+    def predict_batch(self, batch: Any) -> list[Prediction]:
+        """Labels what `collate` gave, one prediction per clip. Called in eval mode, without gradients."""
+
     def predict(self, clips: Sequence[ClipInputs]) -> list[Prediction]:
         """Labels clips, one prediction each, in their order.
 
@@ -35,6 +48,12 @@ class EmotionModel(nn.Module, ABC):
             RuntimeError: the model is in training mode.
             ValueError: a clip does not fit `input_spec`.
         """
+        if self.training:
+            raise RuntimeError("predict needs eval mode: call eval() on the model first")
+        if not clips:
+            return []
+        with torch.inference_mode(), exact_float32():
+            return self.predict_batch(self.collate(clips))
 
     @abstractmethod
     def parts(self) -> Mapping[str, nn.Module]:

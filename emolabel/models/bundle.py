@@ -1,5 +1,6 @@
 """Bundles: a folder, or a Hugging Face hub id, with `config.json` and `model.safetensors`. Nothing is unpickled."""
 
+import copy
 import hashlib
 import os
 import shutil
@@ -14,12 +15,13 @@ import torch
 from emolabel.errors import BundleError
 from emolabel.models.base import EmotionModel
 from emolabel.models.blocks.normalise import FIXED
-from emolabel.models.bundle_config import BundleConfig, read_config
+from emolabel.models.bundle_config import MAX_CONFIG_BYTES, BundleConfig, read_config
 from emolabel.models.hub import HUB_ID, fetch
 from emolabel.models.pini2017 import SUBMISSION_1, MotionConfig, Pini2017, Pini2017Config
 from emolabel.models.registry import build_model
+from emolabel.models.shipped import shipped_bundle, shipped_names
 from emolabel.models.strict import to_plain
-from emolabel.models.weights import file_sha256, read_safetensors, to_safetensors
+from emolabel.models.weights import WeightsDtype, file_sha256, read_safetensors, stored_state, to_safetensors
 
 CONFIG_FILE: Final = "config.json"
 WEIGHTS_FILE: Final = "model.safetensors"
@@ -57,9 +59,10 @@ class LoadedBundle:
 
 
 def load_bundle(name_or_path: str | Path, device: str | torch.device = "cpu") -> LoadedBundle:
-    """Loads a built-in bundle (`untrained`, `untrained-full`), a folder, or `owner/name[@revision]` from the hub.
+    """Loads a built-in bundle, a folder, or `owner/name[@revision]` from the hub.
 
-    Built-in names win over folders, folders over the hub.
+    Built in are `untrained`, `untrained-full`, and what ships with the package. Built-in names win over folders,
+    folders over the hub.
 
     Raises:
         BundleError: it cannot be found, or is not what it says.
@@ -73,7 +76,7 @@ def load_bundle(name_or_path: str | Path, device: str | torch.device = "cpu") ->
     except ValueError as error:
         raise BundleError(f"{folder / CONFIG_FILE}: {error}") from error
     _check_parts(model, config.trained, str(folder / CONFIG_FILE))
-    model.load_state_dict(read_safetensors(folder / WEIGHTS_FILE, model.state_dict()))
+    model.load_state_dict(read_safetensors(folder / WEIGHTS_FILE, stored_state(model, config.weights_dtype)))
     digest = _sha256(file_sha256(folder / CONFIG_FILE), file_sha256(folder / WEIGHTS_FILE))
     return _on_device(LoadedBundle(model, config, digest), device)
 
@@ -87,17 +90,23 @@ def save_bundle(
     provenance: Mapping[str, Any] | None = None,
     metrics: Mapping[str, Any] | None = None,
     licence: Mapping[str, Any] | None = None,
+    half: bool = False,
 ) -> LoadedBundle:
     """Writes a bundle; the folder appears whole or not at all.
 
     Args:
         trained: for each of `model.parts()`, whether its weights were trained.
+        half: stores parameters in half precision (float16): half the size. They are float32 again when loaded.
+
+    Returns:
+        The bundle as it will be loaded; with `half` its model is a copy with rounded weights.
 
     Raises:
         BundleError: the folder exists with something in it, cannot be written, or values do not fit.
     """
+    dtype: WeightsDtype = "float16" if half else "float32"
     bundle, config_bytes, weights_bytes = _packed(
-        model, name, dict(trained), dict(provenance or {}), dict(metrics or {}), dict(licence or {})
+        model, name, dict(trained), dict(provenance or {}), dict(metrics or {}), dict(licence or {}), dtype
     )
     target = Path(folder)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
@@ -148,6 +157,7 @@ def _packed(
     provenance: dict[str, Any],
     metrics: dict[str, Any],
     licence: dict[str, Any],
+    dtype: WeightsDtype = "float32",
 ) -> tuple[LoadedBundle, bytes, bytes]:
     """A bundle as it will be loaded again, with the bytes of its two files."""
     try:
@@ -159,12 +169,19 @@ def _packed(
             provenance=provenance,
             metrics=metrics,
             licence=licence,
+            weights_dtype=dtype,
         )
         config_bytes = config.to_json()
     except (TypeError, ValueError) as error:
         raise BundleError(f"cannot save the bundle {name!r}: {error}") from error
+    if len(config_bytes) > MAX_CONFIG_BYTES:
+        raise BundleError(f"cannot save the bundle {name!r}: {len(config_bytes):,} bytes are too many for a config")
     _check_parts(model, trained, f"cannot save the bundle {name!r}")
-    weights_bytes = to_safetensors(model.state_dict())
+    state = stored_state(model, dtype)
+    weights_bytes = to_safetensors(state)
+    if dtype != "float32":
+        model = copy.deepcopy(model)
+        model.load_state_dict(state)
     digest = _sha256(hashlib.sha256(config_bytes).hexdigest(), hashlib.sha256(weights_bytes).hexdigest())
     return LoadedBundle(model, config, digest), config_bytes, weights_bytes
 
@@ -177,6 +194,9 @@ def _locate(name_or_path: str) -> Path:
 
 
 def _find(name_or_path: str) -> Path:
+    shipped = shipped_bundle(name_or_path)
+    if shipped is not None:
+        return shipped
     path = Path(os.path.expanduser(name_or_path))
     if path.is_dir():
         _refuse_pickles(path)
@@ -187,7 +207,8 @@ def _find(name_or_path: str) -> Path:
             + ("; published weights become one with `emolabel bundle import`" if path.suffix in _PICKLES else "")
         )
     if not HUB_ID.fullmatch(name_or_path):
-        raise BundleError(f"no bundle {name_or_path!r}: no built-in one ({', '.join(UNTRAINED)}), no folder, no hub id")
+        built_in = ", ".join((*shipped_names(), *UNTRAINED))
+        raise BundleError(f"no bundle {name_or_path!r}: no built-in one ({built_in}), no folder, no hub id")
     # The small file first: a repository that is no bundle costs no download of its weights.
     snapshot = fetch(name_or_path, CONFIG_FILE)
     read_config(snapshot / CONFIG_FILE)

@@ -9,6 +9,7 @@ from typing import Any, Final
 from emolabel.errors import BundleError
 from emolabel.labels import EMOTIONS
 from emolabel.models.strict import from_plain, to_plain
+from emolabel.models.weights import WeightsDtype
 
 FORMAT_VERSION: Final = 1
 MAX_CONFIG_BYTES: Final = 2**20
@@ -26,6 +27,8 @@ class BundleConfig:
     """Settings of that architecture, with the input spec: crop sizes, margins, sampling, rates, normalisation."""
     trained: dict[str, bool]
     """Each part of the model: whether its weights were trained, or are random."""
+    weights_dtype: WeightsDtype = "float32"
+    """How parameters lie in the file; they are float32 in memory either way. Buffers keep their own types."""
     labels: tuple[str, ...] = EMOTIONS
     """The meaning of the model's outputs, in order."""
     provenance: dict[str, Any] = field(default_factory=dict)

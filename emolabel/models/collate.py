@@ -36,7 +36,11 @@ class AudioBatch:
     """What the clips of a batch let hear."""
 
     samples: Tensor
-    """(n, n_samples) float32."""
+    """(V, n_samples) float32: the pieces of all clips, one after the other."""
+    places: Tensor
+    """(n, K) which piece stands at each place of each clip."""
+    present: Tensor
+    """(n, K) bool: False where a clip has fewer pieces than the longest one; any piece stands there."""
     rows: Tensor
     """(n,) which clips of the batch these are."""
 
@@ -73,18 +77,58 @@ def collate_visual(
 
 
 def collate_audio(
-    sounds: Sequence[Float32Array | None], sampling: AudioSampling, device: torch.device
+    sounds: Sequence[Float32Array | None],
+    sampling: AudioSampling,
+    device: torch.device,
+    piece_samples: int | None = None,
 ) -> AudioBatch | None:
-    """Sound of all clips, padded with zeros at the end; None where no clip has any.
+    """Sound of all clips in pieces, padded with zeros at the end; None where no clip has any.
+
+    Args:
+        piece_samples: length of a piece; None: all that `sampling` asks for.
 
     Raises:
         ValueError: more sound than `sampling` asks for, or values that are not finite.
     """
+    length = sampling.n_samples if piece_samples is None else piece_samples
     rows = [row for row, sound in enumerate(sounds) if sound is not None]
     if not rows:
         return None
-    padded = [_fitted(sound, sampling) for sound in sounds if sound is not None]
-    return AudioBatch(torch.from_numpy(np.stack(padded)).to(device), torch.tensor(rows, device=device))
+    slack = round(EXCESS_S * sampling.sample_rate_hz)
+    pieces = [cut(_checked(sound, sampling), length, slack) for sound in sounds if sound is not None]
+    counts = torch.tensor([len(each) for each in pieces])
+    firsts = counts.cumsum(0) - counts
+    steps = torch.arange(int(counts.max()))
+    present = steps < counts[:, None]
+    return AudioBatch(
+        samples=torch.from_numpy(np.concatenate(pieces)).to(device),
+        places=torch.where(present, firsts[:, None] + steps, 0).to(device),
+        present=present.to(device),
+        rows=torch.tensor(rows, device=device),
+    )
+
+
+def cut(sound: Float32Array, length: int, slack: int = 0) -> Float32Array:
+    """(n,) samples to (K, length) pieces: each follows the last, and the final one ends where the sound ends.
+
+    Sound that is shorter than a piece is one, with zeros at its end. Digital silence is no sound: what is padded with
+    it is cut as if it were not, and a piece of nothing else is left out, unless there is no other.
+
+    Args:
+        slack: samples that make no further piece. The final one still ends with the sound, and leaves a gap.
+
+    >>> cut(np.arange(1, 8, dtype=np.float32), 3).tolist()
+    [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [5.0, 6.0, 7.0]]
+    >>> cut(np.array([1, 2, 0, 0], np.float32), 3).tolist()
+    [[1.0, 2.0, 0.0]]
+    """
+    sound = np.trim_zeros(sound, "b")
+    count = max(1, -(-(len(sound) - slack) // length))
+    starts = [*range(0, (count - 1) * length, length), max(len(sound) - length, 0)]
+    padded = np.pad(sound, (0, max(length - len(sound), 0)))
+    pieces: Float32Array = np.stack([padded[start : start + length] for start in starts]).astype(np.float32)
+    heard = pieces.any(axis=1)
+    return pieces[heard] if heard.any() else pieces[:1]
 
 
 def audible(clips: Sequence[ClipInputs]) -> list[Float32Array | None]:
@@ -100,10 +144,10 @@ def _check_sequence(sequence: CropSequence, sampling: FrameSampling | SliceSampl
         raise ValueError(f"expected crops of {sampling.crop_px} px, got {sequence.crops.shape[1]}")
 
 
-def _fitted(sound: Float32Array, sampling: AudioSampling) -> Float32Array:
+def _checked(sound: Float32Array, sampling: AudioSampling) -> Float32Array:
     n = sampling.n_samples
     if sound.ndim != 1 or len(sound) > n + EXCESS_S * sampling.sample_rate_hz:
         raise ValueError(f"expected at most {n} samples (n,), got {sound.shape}")
     if not np.all(np.isfinite(sound)):
         raise ValueError("expected finite samples, got NaN or infinity")
-    return np.pad(sound[:n], (0, n - len(sound[:n]))).astype(np.float32)
+    return sound[:n]

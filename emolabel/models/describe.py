@@ -15,6 +15,7 @@ def describe_bundle(bundle: LoadedBundle) -> str:
         f"SHA-256       {bundle.sha256}",
         f"Architecture  {config.architecture}",
         f"Trained       {_trained(bundle)}",
+        f"Weights       {config.weights_dtype} in the file",
         f"Labels        {', '.join(config.labels)}",
         "",
         "Parts",
@@ -44,13 +45,15 @@ def _trained(bundle: LoadedBundle) -> str:
 
 
 def _parts(bundle: LoadedBundle) -> list[str]:
+    parts = bundle.model.parts()
+    width = max(18, *(len(name) + 2 for name in parts))
     rows = []
-    for name, part in bundle.model.parts().items():
+    for name, part in parts.items():
         count = sum(parameter.numel() for parameter in part.parameters())
         state = "trained" if bundle.config.trained[name] else "random"
-        rows.append(f"  {name:<18}{count:>12,} parameters, {state}")
+        rows.append(f"  {name:<{width}}{count:>12,} parameters, {state}")
     total = sum(parameter.numel() for parameter in bundle.model.parameters())
-    return [*rows, f"  {'all':<18}{total:>12,} parameters"]
+    return [*rows, f"  {'all':<{width}}{total:>12,} parameters"]
 
 
 def _without_sampling(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -66,6 +69,8 @@ def _tree(content: Mapping[str, Any], depth: int = 1) -> list[str]:
     lines = []
     for key, value in content.items():
         indent = "  " * depth
+        if isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
+            value = {str(i): item for i, item in enumerate(value)}
         if isinstance(value, Mapping):
             lines += [f"{indent}{key}", *_tree(value, depth + 1)]
         else:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from emolabel.models.base import EmotionModel
+from emolabel.models.ensemble import Ensemble, EnsembleConfig
 from emolabel.models.pini2017 import Pini2017, Pini2017Config
 from emolabel.models.strict import from_plain
 
@@ -18,11 +19,6 @@ class Architecture:
     build: Callable[[Any], EmotionModel]
 
 
-ARCHITECTURES: Final = {
-    Pini2017.architecture: Architecture(Pini2017Config, Pini2017),
-}
-
-
 def build_model(architecture: str, config: object) -> EmotionModel:
     """Builds a model from its name and its config as plain JSON values. Its weights are whatever they happen to be.
 
@@ -33,3 +29,9 @@ def build_model(architecture: str, config: object) -> EmotionModel:
         raise ValueError(f"unknown architecture {architecture!r}; known are {', '.join(ARCHITECTURES)}")
     entry = ARCHITECTURES[architecture]
     return entry.build(from_plain(entry.config, config, "config"))
+
+
+ARCHITECTURES: Final = {
+    Pini2017.architecture: Architecture(Pini2017Config, Pini2017),
+    Ensemble.architecture: Architecture(EnsembleConfig, lambda config: Ensemble.build(config, build_model)),
+}

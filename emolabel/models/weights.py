@@ -3,19 +3,41 @@
 import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from emolabel.errors import BundleError
+
+WeightsDtype = Literal["float32", "float16"]
 
 MAX_WEIGHTS_BYTES: Final = 4 * 2**30
 MAX_HEADER_BYTES: Final = 16 * 2**20
 _NAMED: Final = 3
 """Keys that an error names before it only counts."""
+
+
+def stored_state(module: nn.Module, dtype: WeightsDtype) -> dict[str, Tensor]:
+    """The state dict of `module` as it lies in a file.
+
+    `float16` halves the parameters. Buffers stay as they are: they are small, and the variances among them, of raw
+    pixels for instance, can be too big for float16.
+
+    Raises:
+        BundleError: a parameter is too big for float16 (65,504).
+    """
+    state: dict[str, Tensor] = module.state_dict()
+    if dtype == "float32":
+        return state
+    parameters = {name for name, _ in module.named_parameters(remove_duplicate=False)}
+    halved = {key: value.half() for key, value in state.items() if key in parameters and value.dtype == torch.float32}
+    too_big = [key for key, value in halved.items() if bool((value.isinf() & state[key].isfinite()).any())]
+    if too_big:
+        raise BundleError(f"cannot save: values too big for half precision: {_some(too_big)}")
+    return {**state, **halved}
 
 
 def to_safetensors(state: Mapping[str, Tensor]) -> bytes:
@@ -30,7 +52,7 @@ def to_safetensors(state: Mapping[str, Tensor]) -> bytes:
 
 
 def read_safetensors(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Reads the weights of a model whose state dict is `expected`.
+    """Reads the weights of a model whose state dict, as it lies in a file, is `expected`.
 
     Raises:
         BundleError: the file is absent, damaged or too big; keys are missing or unexpected; shapes or types differ;

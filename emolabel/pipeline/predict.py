@@ -29,13 +29,13 @@ def predict_windows(results: Sequence[WindowResult], model: EmotionModel, batch_
     except CONTAINED as error:
         if len(results) == 1:
             return [_failed(results[0], contained(error))]
-        return [scored for result in results for scored in predict_windows([result], model, batch_size)]
+        return [one for result in results for one in predict_windows([result], model, batch_size)]
     predictions = chain.from_iterable(batches)
     seconds = (time.monotonic() - started) / max(len(results), 1)
     return [
         replace(
             result,
-            labels=_scored(result.labels, list(islice(predictions, len(result.clips)))),
+            labels=scored(result.labels, list(islice(predictions, len(result.clips)))),
             clips=(),
             seconds=result.seconds + seconds,
         )
@@ -48,7 +48,8 @@ def _failed(result: WindowResult, error: MediaError) -> WindowResult:
     return replace(result, labels=pa.Table.from_pylist(rows, schema=schema.LABELS), clips=())
 
 
-def _scored(labels: pa.Table, predictions: Sequence[Prediction]) -> pa.Table:
+def scored(labels: pa.Table, predictions: Sequence[Prediction]) -> pa.Table:
+    """Label rows with the scores of a prediction each, in the same order; as they are where there are none."""
     if not predictions:
         return labels
     rows = [row | _columns(prediction) for row, prediction in zip(labels.to_pylist(), predictions, strict=True)]

@@ -29,6 +29,15 @@ def test_is_extract_face(hopper: UInt8Array, box: tuple[float, ...], crop_px: in
     np.testing.assert_array_equal(ours, theirs.permute(1, 2, 0).numpy())
 
 
+def test_a_square_crop_keeps_proportions() -> None:
+    frame = np.zeros((300, 300, 3), np.uint8)
+    frame[100:190, 120:160] = 255  # 40 wide and 90 high: a square of 60 px around (140, 145)
+    crop = crop_face(frame, np.array([120, 100, 160, 190], np.float32), 60, 0, square=True)
+    np.testing.assert_array_equal(crop, frame[115:175, 110:170])
+    wider = crop_face(frame, np.array([120, 100, 160, 190], np.float32), 120, 0.5, square=True)
+    np.testing.assert_array_equal(wider, frame[85:205, 80:200])
+
+
 def test_margin_is_a_part_of_the_crop() -> None:
     frame = np.zeros((300, 300, 3), np.uint8)
     frame[100:180, 100:180] = 255

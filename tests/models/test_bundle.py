@@ -21,6 +21,7 @@ from emolabel.models.bundle import DEFAULT_BUNDLE, create_bundle, load_bundle, s
 from emolabel.models.bundle_config import MAX_CONFIG_BYTES
 from emolabel.models.describe import describe_bundle
 from emolabel.models.pini2017 import Pini2017
+from emolabel.models.shipped import shipped_bundle, shipped_names
 from emolabel.models.weights import MAX_HEADER_BYTES, MAX_WEIGHTS_BYTES
 from emolabel.types import ClipInputs
 
@@ -156,6 +157,7 @@ class TestSaveAndLoad:
             ({"trained": {"fusion": True}}, "'trained' must say it of audio.trunk, audio.head"),
             ({"metrics": {"loss": float("nan")}}, "cannot save"),
             ({"metrics": {"loss": object()}}, "cannot save"),
+            ({"metrics": {"notes": "x" * MAX_CONFIG_BYTES}}, "bytes are too many for a config"),
         ],
     )
     def test_values_that_cannot_be_saved(
@@ -177,6 +179,116 @@ class TestSaveAndLoad:
     def test_a_device_that_is_not_there(self, bundle: Path) -> None:
         with pytest.raises(BundleError, match="does not go on device 'cuda:99'"):
             load_bundle(bundle, "cuda:99")
+
+
+class TestHalfPrecision:
+    @pytest.fixture
+    def half(self, audio_model: Pini2017, tmp_path: Path) -> Path:
+        save_bundle(
+            audio_model, tmp_path / "half", name="voices", trained=dict.fromkeys(audio_model.parts(), True), half=True
+        )
+        return tmp_path / "half"
+
+    def test_parameters_are_rounded_and_nothing_else(self, half: Path, audio_model: Pini2017) -> None:
+        stored = safetensors.torch.load_file(half / "model.safetensors")
+        loaded = load_bundle(half).model.state_dict()
+        parameters = {name for name, _ in audio_model.named_parameters()}
+        assert 0 < len(parameters) < len(stored)
+        for key, value in audio_model.state_dict().items():
+            assert stored[key].dtype == (torch.float16 if key in parameters else value.dtype), key
+            assert loaded[key].dtype == value.dtype, key
+            assert torch.equal(loaded[key], value.half().float() if key in parameters else value), key
+
+    def test_the_file_is_half_the_size(self, half: Path, bundle: Path) -> None:
+        sizes = [(folder / "model.safetensors").stat().st_size for folder in (half, bundle)]
+        assert sizes[0] < 0.51 * sizes[1]
+
+    def test_labels_hardly_change(self, half: Path, audio_model: Pini2017, make_clip: MakeClip) -> None:
+        clips = [make_clip(audio_model.input_spec, seed) for seed in range(3)]
+        for one, other in zip(load_bundle(half).model.predict(clips), audio_model.predict(clips), strict=True):
+            np.testing.assert_allclose(one.probabilities, other.probabilities, atol=2e-3)  # type: ignore[arg-type]
+
+    def test_what_is_returned_is_what_will_be_loaded(self, audio_model: Pini2017, tmp_path: Path) -> None:
+        before = {key: value.clone() for key, value in audio_model.state_dict().items()}
+        trained = dict.fromkeys(audio_model.parts(), True)
+        saved = save_bundle(audio_model, tmp_path / "b", name="voices", trained=trained, half=True)
+        loaded = load_bundle(tmp_path / "b")
+        assert saved.sha256 == loaded.sha256
+        state = loaded.model.state_dict()
+        assert all(torch.equal(value, state[key]) for key, value in saved.model.state_dict().items())
+        assert all(torch.equal(value, before[key]) for key, value in audio_model.state_dict().items())
+        again = save_bundle(loaded.model, tmp_path / "c", name="voices", trained=trained, half=True)
+        assert again.sha256 == loaded.sha256
+
+    @pytest.mark.parametrize(
+        ("declared", "found"), [("float32", r"torch\.float16, expected torch\.float32"), ("float16", "")]
+    )
+    def test_the_declared_type_is_the_only_one(self, half: Path, bundle: Path, declared: str, found: str) -> None:
+        """Each file of weights under the other one's declaration."""
+        folder = half if declared == "float32" else bundle
+        edit_config(folder, lambda config: config.update(weights_dtype=declared))
+        with pytest.raises(BundleError, match=f"wrong types: .*{found}"):
+            load_bundle(folder)
+
+    def test_buffers_must_keep_their_type(self, half: Path) -> None:
+        key = "branches.audio.head.bn.running_var"
+        edit_weights(half, lambda state: state.update({key: state[key].half()}))
+        with pytest.raises(BundleError, match=r"running_var is torch\.float16, expected torch\.float32"):
+            load_bundle(half)
+
+    def test_unknown_types_are_refused(self, half: Path) -> None:
+        edit_config(half, lambda config: config.update(weights_dtype="int8"))
+        with pytest.raises(BundleError, match=r"weights_dtype: expected one of 'float32', 'float16', got 'int8'"):
+            load_bundle(half)
+
+    def test_values_beyond_half_precision_are_not_saved(self, audio_model: Pini2017, tmp_path: Path) -> None:
+        big = Pini2017(audio_model.config)
+        big.reset_parameters(0)
+        trained = dict.fromkeys(big.parts(), True)
+        big.get_buffer("branches.audio.head.bn.running_var").fill_(1e6)
+        save_bundle(big, tmp_path / "a", name="x", trained=trained, half=True)
+        assert load_bundle(tmp_path / "a").model.get_buffer("branches.audio.head.bn.running_var").max() == 1e6
+        with torch.no_grad():
+            big.get_parameter("fusion.classifier.bias")[2] = 70_000
+        with pytest.raises(BundleError, match=r"too big for half precision: fusion\.classifier\.bias"):
+            save_bundle(big, tmp_path / "b", name="x", trained=trained, half=True)
+        save_bundle(big, tmp_path / "b", name="x", trained=trained)
+
+
+class TestShipped:
+    @pytest.fixture
+    def shipped(self, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        monkeypatch.setattr("emolabel.models.shipped.SHIPPED", bundle.parent)
+        return bundle
+
+    def test_found_by_name_from_anywhere(self, shipped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        elsewhere = tmp_path / "elsewhere"
+        elsewhere.mkdir()
+        monkeypatch.chdir(elsewhere)
+        assert load_bundle("bundle").sha256 == load_bundle(shipped).sha256
+        assert load_bundle("bundle").name == "voices"
+
+    def test_wins_over_a_folder_of_that_name(
+        self, shipped: Path, audio_model: Pini2017, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "cwd").mkdir()
+        monkeypatch.chdir(tmp_path / "cwd")
+        save_bundle(audio_model, "bundle", name="mine", trained=dict.fromkeys(audio_model.parts(), True))
+        assert load_bundle("bundle").name == "voices"
+        assert load_bundle("./bundle").name == "mine"
+
+    def test_is_named_where_nothing_is_found(self, shipped: Path) -> None:
+        with pytest.raises(BundleError, match=r"no built-in one \(bundle, untrained, untrained-full\)"):
+            load_bundle("bundel")
+
+    @pytest.mark.parametrize("name", ["", ".", "..", "../x/bundle", "bundle/.", "*"])
+    def test_only_plain_names_are_looked_up(self, shipped: Path, name: str) -> None:
+        assert shipped_bundle("bundle") == shipped
+        assert shipped_bundle(name) is None
+
+    def test_all_that_ship_can_be_loaded(self) -> None:
+        for name in shipped_names():
+            assert load_bundle(name).name == name
 
 
 class TestBadConfigs:
@@ -320,7 +432,7 @@ class TestPickles:
 
 
 def test_a_name_that_is_nothing() -> None:
-    with pytest.raises(BundleError, match=r"no built-in one \(untrained, untrained-full\), no folder, no hub id"):
+    with pytest.raises(BundleError, match=r"no built-in one \(.*untrained, untrained-full\), no folder, no hub id"):
         load_bundle("./no/such/folder")
 
 

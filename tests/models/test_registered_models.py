@@ -13,16 +13,19 @@ from emolabel.labels import MODALITIES
 from emolabel.models.base import EmotionModel
 from emolabel.models.blocks.normalise import WHITEN
 from emolabel.models.bundle import load_bundle, save_bundle
+from emolabel.models.combine import BranchDecision
+from emolabel.models.ensemble import EnsembleConfig
 from emolabel.models.pini2017 import (
     SUBMISSION_1,
     AudioConfig,
+    DecisionConfig,
     FaceConfig,
     MotionConfig,
     Pini2017Config,
 )
 from emolabel.models.registry import ARCHITECTURES, build_model
 from emolabel.models.strict import to_plain
-from emolabel.sampling import FrameSampling, SliceSampling
+from emolabel.sampling import AudioSampling, FrameSampling, SliceSampling
 from emolabel.types import ClipInputs, Float32Array, Prediction
 
 MakeClip = Callable[..., ClipInputs]
@@ -38,6 +41,17 @@ def _tiny_face(backbone: str, **more: Any) -> FaceConfig:
     return FaceConfig(backbone=backbone, sampling=FrameSampling(count=3, crop_px=96), **more)
 
 
+DECIDED_BY = DecisionConfig(
+    face=BranchDecision(temperature=1.5, weight=2, bias=(0.5, 0, 0, -0.5, 0, 0, 0.1)),
+    audio=BranchDecision(temperature=0.7),
+)
+DECIDED = Pini2017Config(
+    face=_tiny_face("timm:test_efficientnet"),
+    motion=None,
+    audio=AudioConfig(sampling=AudioSampling(16_000, 1.0), gain=1.0, trunk="log_mel", piece_s=0.4),
+    fusion=None,
+    decision=DECIDED_BY,
+)
 CASES = {
     "submission-1": Case("pini2017", replace(SUBMISSION_1, face=FaceConfig(sampling=FrameSampling(count=2)))),
     "full": Case(
@@ -48,6 +62,19 @@ CASES = {
         "pini2017", Pini2017Config(face=_tiny_face("timm:test_vit", normalisation=WHITEN), motion=None, audio=None)
     ),
     "audio-only": Case("pini2017", Pini2017Config(face=None, motion=None, audio=AudioConfig(padding="original"))),
+    "audio-pieces": Case(
+        "pini2017",
+        Pini2017Config(
+            face=None,
+            motion=None,
+            audio=AudioConfig(sampling=AudioSampling(16_000, 1.5), gain=1.0, trunk="log_mel", piece_s=0.6),
+        ),
+    ),
+    "decision": Case("pini2017", DECIDED),
+    "decision-log-mean": Case(
+        "pini2017", replace(DECIDED, decision=replace(DECIDED_BY, rule="log_mean", pool="probabilities"))
+    ),
+    "ensemble": Case("ensemble", EnsembleConfig("pini2017", to_plain(DECIDED), size=2)),
 }
 
 
@@ -150,10 +177,13 @@ def test_every_trainable_parameter_gets_a_gradient_and_no_frozen_one_does(
     model.train()
     try:
         clips = [make_clip(model.input_spec, seed, n_crops=1) for seed in (0, 1, 2)]
-        logits = model(model.collate(clips))
-        loss = nn.functional.cross_entropy(logits.fused, torch.tensor([0, 3, 6]))
-        for scores in logits.branches.values():
-            loss = loss + nn.functional.cross_entropy(scores.mean(dim=1), torch.tensor([0, 3, 6]))
+        truth = torch.tensor([0, 3, 6])
+        outputs = model(model.collate(clips))
+        loss = torch.zeros(())
+        for logits in outputs if isinstance(outputs, list) else [outputs]:
+            loss = loss + nn.functional.cross_entropy(logits.fused, truth)
+            for scores in logits.branches.values():
+                loss = loss + nn.functional.cross_entropy(scores.mean(dim=1), truth)
         torch.autograd.backward(loss)
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:
@@ -174,6 +204,11 @@ def test_training_mode_does_not_predict(model: EmotionModel, make_clip: MakeClip
     with pytest.raises(RuntimeError, match="eval mode"):
         model.predict([make_clip(model.input_spec)])
     model.eval()
+
+
+def test_agreement_is_that_of_an_ensemble(model: EmotionModel, make_clip: MakeClip) -> None:
+    (prediction,) = model.predict([make_clip(model.input_spec)])
+    assert (prediction.agreement is not None) == (model.architecture == "ensemble")
 
 
 def test_a_bundle_brings_back_every_bit(model: EmotionModel, make_clip: MakeClip, tmp_path: Any) -> None:

@@ -9,10 +9,12 @@ from facenet_pytorch import InceptionResnetV1
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from emolabel.models.blocks.compact import CompactTrunk
 from emolabel.models.blocks.frozen import Freezable
 
 INCEPTION = "inception_resnet_v1"
 INCEPTION_PX = 160
+COMPACT = "compact"
 TIMM_PREFIX = "timm:"
 
 INCEPTION_STAGES = (
@@ -68,10 +70,15 @@ class TimmTrunk(Freezable):
         return F.adaptive_avg_pool2d(_feature_map(features, self.channels, n_prefix), 3)
 
 
-def face_trunk(backbone: str, crop_px: int) -> InceptionTrunk | TimmTrunk:
-    """Builds a backbone by name: `inception_resnet_v1`, or `timm:` and a timm model name. Weights are random."""
+def face_trunk(backbone: str, crop_px: int) -> InceptionTrunk | CompactTrunk | TimmTrunk:
+    """Builds a backbone by name: `inception_resnet_v1`, `compact`, or `timm:` and a timm model name.
+
+    Weights are random.
+    """
     check_backbone(backbone, crop_px)
-    return InceptionTrunk() if backbone == INCEPTION else TimmTrunk(backbone.removeprefix(TIMM_PREFIX), crop_px)
+    if backbone == INCEPTION:
+        return InceptionTrunk()
+    return CompactTrunk() if backbone == COMPACT else TimmTrunk(backbone.removeprefix(TIMM_PREFIX), crop_px)
 
 
 def check_backbone(backbone: str, crop_px: int) -> None:
@@ -84,9 +91,13 @@ def check_backbone(backbone: str, crop_px: int) -> None:
         if crop_px != INCEPTION_PX:
             raise ValueError(f"{INCEPTION} takes crops of {INCEPTION_PX} px, got {crop_px}")
         return
+    if backbone == COMPACT:
+        return
     name = backbone.removeprefix(TIMM_PREFIX)
     if name == backbone or not name.replace("_", "").isalnum() or not timm.is_model(name):
-        raise ValueError(f"unknown face backbone {backbone!r}: expected {INCEPTION!r}, or 'timm:' and a timm model")
+        raise ValueError(
+            f"unknown face backbone {backbone!r}: expected {INCEPTION!r}, {COMPACT!r}, or 'timm:' and a timm model"
+        )
 
 
 def _feature_map(features: Tensor, channels: int, n_prefix: int) -> Tensor:

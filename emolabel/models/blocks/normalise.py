@@ -6,7 +6,7 @@ from typing import Final, Literal
 import torch
 from torch import Tensor, nn
 
-Channels = Literal["RGB", "BGR"]
+Channels = Literal["RGB", "BGR", "GREY"]
 
 
 @dataclass(frozen=True)
@@ -16,6 +16,7 @@ class PixelNorm:
     whiten: bool = False
     """Per image `(x - mean) / max(std, 1 / sqrt(n))` over all n = H * W * 3 values; what follows is then unused."""
     channels: Channels = "RGB"
+    """`GREY`: three times the luma of ITU-R BT.601, for networks that were trained on grey pictures."""
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """Subtracted per channel, in 0-255 and in the order of `channels`."""
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
@@ -34,11 +35,16 @@ FIXED: Final = PixelNorm(mean=(127.5, 127.5, 127.5), std=(128.0, 128.0, 128.0))
 """facenet-pytorch's `vggface2` and `casia-webface` weights."""
 RAW: Final = PixelNorm()
 """C3D: 0-255 as they are (https://github.com/DavideA/c3d-pytorch)."""
+GREY: Final = PixelNorm(whiten=True, channels="GREY")
+"""Neither colour nor light nor contrast: FER-2013 is grey."""
 CAFFE: Final = PixelNorm(channels="BGR", mean_cube=True)
 """C3D as trained in Caffe, with the mean of its training videos."""
 
 AUDIO_GAIN: Final = 256.0
 """SoundNet hears samples of -1 to 1 multiplied by this (https://github.com/eborboihuc/SoundNet-tensorflow)."""
+
+
+_LUMA: Final = (0.299, 0.587, 0.114)
 
 
 class Normalise(nn.Module):
@@ -53,6 +59,8 @@ class Normalise(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """(N, ..., H, W, 3) RGB of 0-255, uint8 or float, to (N, 3, ..., H, W) float32."""
         x = torch.movedim(pixels, -1, 1).float()
+        if self.norm.channels == "GREY":
+            x = (x * _per_channel(_LUMA, x)).sum(dim=1, keepdim=True).expand_as(x)
         if self.norm.whiten:
             return _whiten(x)
         if self.norm.channels == "BGR":

@@ -1,11 +1,13 @@
 """Pini et al., "Modeling Multimodal Cues in a Deep Learning-based Framework for Emotion Recognition in the Wild"
 (ICMI 2017, https://doi.org/10.1145/3136755.3143006)."""
 
+from emolabel.models.combine import BranchDecision
 from emolabel.models.pini2017.branches import AudioBranch, FaceBranch, MotionBranch
 from emolabel.models.pini2017.config import (
     FULL,
     SUBMISSION_1,
     AudioConfig,
+    DecisionConfig,
     FaceConfig,
     FusionConfig,
     MotionConfig,
@@ -19,6 +21,8 @@ __all__ = [
     "SUBMISSION_1",
     "AudioBranch",
     "AudioConfig",
+    "BranchDecision",
+    "DecisionConfig",
     "FaceBranch",
     "FaceConfig",
     "FusionConfig",

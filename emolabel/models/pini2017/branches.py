@@ -8,6 +8,7 @@ from emolabel.models.blocks.c3d import C3dTrunk
 from emolabel.models.blocks.dense import dense
 from emolabel.models.blocks.face_trunk import face_trunk
 from emolabel.models.blocks.frozen import Freezable
+from emolabel.models.blocks.log_mel import LogMelTrunk, LoudnessPooling
 from emolabel.models.blocks.normalise import Gain, Normalise
 from emolabel.models.blocks.soundnet import PaddedConv1d, SoundNetTrunk
 from emolabel.models.pini2017.config import AudioConfig, FaceConfig, MotionConfig
@@ -80,19 +81,25 @@ class MotionBranch(Branch):
 
 
 class AudioBranch(Branch):
-    """(N, n) mono samples of -1 to 1 through SoundNet."""
+    """(N, n) mono samples of -1 to 1 through SoundNet, or through a log-mel spectrogram."""
 
     def __init__(self, config: AudioConfig) -> None:
         super().__init__()
         self.normalise = Gain(config.gain)
-        self.trunk = SoundNetTrunk(config.padding)
-        self.head = AudioHead(config.keep)
+        if config.trunk == "log_mel":
+            self.trunk = LogMelTrunk(config.sampling.sample_rate_hz)
+            pooled = 2 * (LogMelTrunk.channels - 1)
+            dropout = nn.Dropout(1 - config.keep)
+            self.head = nn.Sequential(LoudnessPooling(), dropout, *dense(pooled, AUDIO_DIM, config.keep))
+        else:
+            self.trunk = SoundNetTrunk(config.padding)
+            self.head = AudioHead(config.keep)
         self.classifier = nn.Linear(AUDIO_DIM, N_EMOTIONS)
         self.trunk.freeze()
 
 
 class AudioHead(nn.Module):
-    """Convolution and two LSTM levels; the last hidden state stands for the whole second."""
+    """Convolution and two LSTM levels; the last hidden state stands for the whole sound."""
 
     def __init__(self, keep: float) -> None:
         super().__init__()
@@ -102,8 +109,8 @@ class AudioHead(nn.Module):
         self.dropout = nn.Dropout(1 - keep)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, 128, 22) trunk features to (N, 128)."""
-        steps = torch.relu(self.bn(self.conv(x))).transpose(1, 2)  # (N, 6, 512)
+        """(N, 128, T) trunk features, 22 steps for a second, to (N, 128)."""
+        steps = torch.relu(self.bn(self.conv(x))).transpose(1, 2)  # (N, T / 4, 512): 6 steps
         _, (hidden, _) = self.lstm(steps)
         last: Tensor = self.dropout(hidden[-1])
         return last

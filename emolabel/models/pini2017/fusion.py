@@ -40,6 +40,7 @@ class FusionNetwork(Freezable):
     def __init__(self, config: Pini2017Config) -> None:
         super().__init__()
         fusion = config.fusion
+        assert fusion is not None
         slots: dict[str, nn.Module] = {}
         for name, branch in (("face", config.face), ("motion", config.motion)):
             if branch is not None:

@@ -15,9 +15,9 @@ from emolabel.models.collate import (
     collate_audio,
     collate_visual,
 )
-from emolabel.models.exact import exact_float32
+from emolabel.models.combine import BranchDecision, clip_log_probabilities, combine
 from emolabel.models.pini2017.branches import AudioBranch, Branch, FaceBranch, MotionBranch
-from emolabel.models.pini2017.config import Pini2017Config
+from emolabel.models.pini2017.config import DecisionConfig, Pini2017Config
 from emolabel.models.pini2017.fusion import FusionNetwork, Observed
 from emolabel.sampling import InputSpec
 from emolabel.types import ClipInputs, Float32Array, Prediction
@@ -25,6 +25,10 @@ from emolabel.types import ClipInputs, Float32Array, Prediction
 # Memory is bounded whatever the batch: a slice needs about 100 MB of activations in C3D's first layers.
 CROPS_PER_PASS = 64
 SLICES_PER_PASS = 8
+PIECES_PER_PASS = 64
+
+_AVERAGED = DecisionConfig(pool="probabilities")
+"""Scores per branch beside a fusion network: the mean softmax, "averaged" in the paper's Table 2."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,17 +46,32 @@ class Logits:
     """What the network says of a batch."""
 
     fused: Tensor
-    """(n_clips, 7)."""
+    """(n_clips, 7) of the fusion network; logarithms of the combined probabilities where a decision rule combines."""
     branches: Mapping[str, Tensor]
-    """Per modality that some clip has: (n, K, 7) of its frames or slices, (n, 1, 7) of its sound."""
+    """Per modality that some clip has: (n, K, 7) of its frames, slices, or pieces of its sound (K = 1: all of it)."""
+    present: Mapping[str, Tensor]
+    """Per modality: (n, K) bool; False where a clip has fewer pieces of sound than others. Those do not count."""
     rows: Mapping[str, Tensor]
     """Per modality: (n,) which clips of the batch these are."""
 
 
+@dataclass(frozen=True, eq=False)
+class BranchViews:
+    """Features of one modality."""
+
+    features: Tensor
+    """(n, K, D)."""
+    present: Tensor
+    """(n, K) bool."""
+    rows: Tensor
+    """(n,)."""
+
+
 class Pini2017(EmotionModel):
-    """Face, motion and audio branches and their fusion; which branches, says the config."""
+    """Face, motion and audio branches, and a fusion network or a decision rule; which of them, says the config."""
 
     architecture = "pini2017"
+    config: Pini2017Config
 
     def __init__(self, config: Pini2017Config) -> None:
         super().__init__()
@@ -65,69 +84,62 @@ class Pini2017(EmotionModel):
         if config.audio is not None:
             branches["audio"] = AudioBranch(config.audio)
         self.branches = nn.ModuleDict(branches)
-        self.fusion = FusionNetwork(config)
+        self.fusion = FusionNetwork(config) if config.fusion is not None else None
 
     @property
     def input_spec(self) -> InputSpec:
         """What it wants to see and hear of a window."""
-        spec: InputSpec = self.config.input_spec
-        return spec
+        return self.config.input_spec
 
     def parts(self) -> Mapping[str, nn.Module]:
-        """`<branch>.trunk`, `.head` and `.classifier` for each branch, and `fusion`."""
-        parts = {
+        """`<branch>.trunk`, `.head` and `.classifier` for each branch, and `fusion` where there is a network for it."""
+        parts: dict[str, nn.Module] = {
             f"{name}.{part}": branch.get_submodule(part)
             for name, branch in self.branches.items()
             for part in ("trunk", "head", "classifier")
         }
-        return {**parts, "fusion": self.fusion}
+        return parts if self.fusion is None else {**parts, "fusion": self.fusion}
 
     def collate(self, clips: Sequence[ClipInputs]) -> Batch:
         """Puts clips on the model's device. What the model has no branch for is left out."""
-        spec, device = self.input_spec, self.fusion.classifier.weight.device
+        face, motion, audio = self.config.face, self.config.motion, self.config.audio
+        device = next(self.parameters()).device
         return Batch(
             n_clips=len(clips),
-            face=collate_visual([clip.face for clip in clips], spec.face, device) if spec.face else None,
-            motion=collate_visual([clip.motion for clip in clips], spec.motion, device) if spec.motion else None,
-            audio=collate_audio(audible(clips), spec.audio, device) if spec.audio else None,
+            face=collate_visual([clip.face for clip in clips], face.sampling, device) if face else None,
+            motion=collate_visual([clip.motion for clip in clips], motion.sampling, device) if motion else None,
+            audio=collate_audio(audible(clips), audio.sampling, device, audio.piece_samples) if audio else None,
         )
 
     def forward(self, batch: Batch) -> Logits:
-        """Logits of the fusion and of each branch."""
-        observed: dict[str, Observed] = {}
-        if batch.face is not None:
-            observed["face"] = self._look("face", batch.face, CROPS_PER_PASS)
-        if batch.motion is not None:
-            observed["motion"] = self._look("motion", batch.motion, SLICES_PER_PASS)
-        if batch.audio is not None:
-            features = self._branch("audio").features(batch.audio.samples)
-            observed["audio"] = Observed(features, batch.audio.rows)
-        branches = {name: self._branch(name).classifier(seen.features) for name, seen in observed.items()}
-        if "audio" in branches:
-            branches["audio"] = branches["audio"][:, None]
-        return Logits(
-            fused=self.fusion(observed, batch.n_clips),
-            branches=branches,
-            rows={name: seen.rows for name, seen in observed.items()},
-        )
+        """Logits of each branch, and of all together."""
+        seen = self.views(batch)
+        branches = {name: self._branch(name).classifier(views.features) for name, views in seen.items()}
+        present = {name: views.present for name, views in seen.items()}
+        rows = {name: views.rows for name, views in seen.items()}
+        if self.fusion is not None:
+            fused = self.fusion({name: _observed(name, views) for name, views in seen.items()}, batch.n_clips)
+        else:
+            fused = self._decide(branches, present, rows, batch.n_clips)
+        return Logits(fused, branches, present, rows)
 
-    def predict(self, clips: Sequence[ClipInputs]) -> list[Prediction]:
+    def observe(self, batch: Batch) -> dict[str, Observed]:
+        """What the branches make of a batch, as the fusion network takes it; clips without a modality are left out."""
+        return {name: _observed(name, views) for name, views in self.views(batch).items()}
+
+    def predict_batch(self, batch: Batch) -> list[Prediction]:
         """Labels clips; see `EmotionModel.predict`.
 
-        The scores of a branch are the mean of the softmax over its frames or slices ("averaged" in the paper's Table
-        2). A missing modality is a zero slot in the fusion.
+        Beside a fusion network the scores of a branch are the mean of the softmax over its frames, slices or pieces
+        ("averaged" in the paper's Table 2), and a missing modality is a zero slot in the fusion. With a decision rule
+        they are the calibrated probabilities that the rule combines, and a missing modality is left out of the mean.
         """
-        if self.training:
-            raise RuntimeError("predict needs eval mode: call eval() on the model first")
-        if not clips:
-            return []
-        with torch.inference_mode(), exact_float32():
-            logits = self(self.collate(clips))
-            fused = _array(logits.fused.softmax(dim=1))
-            means = {name: _array(values.softmax(dim=2).mean(dim=1)) for name, values in logits.branches.items()}
-        per_clip: list[dict[str, Float32Array]] = [{} for _ in clips]
-        for name, values in means.items():
-            for row, value in zip(logits.rows[name].tolist(), values, strict=True):
+        logits = self(batch)
+        fused = _array(logits.fused.softmax(dim=1))
+        scores = self._clip_scores(logits.branches, logits.present)
+        per_clip: list[dict[str, Float32Array]] = [{} for _ in range(batch.n_clips)]
+        for name, values in scores.items():
+            for row, value in zip(logits.rows[name].tolist(), _array(values.softmax(dim=1)), strict=True):
                 per_clip[row][name] = value
         return [
             Prediction(
@@ -136,14 +148,64 @@ class Pini2017(EmotionModel):
             for row, seen in enumerate(per_clip)
         ]
 
+    def views(self, batch: Batch) -> dict[str, BranchViews]:
+        """The features of each modality that some clip has."""
+        seen: dict[str, BranchViews] = {}
+        if batch.face is not None:
+            seen["face"] = self._look("face", batch.face, CROPS_PER_PASS)
+        if batch.motion is not None:
+            seen["motion"] = self._look("motion", batch.motion, SLICES_PER_PASS)
+        if batch.audio is not None:
+            seen["audio"] = self._listen(batch.audio)
+        return seen
+
+    def _decide(
+        self,
+        branches: Mapping[str, Tensor],
+        present: Mapping[str, Tensor],
+        rows: Mapping[str, Tensor],
+        n_clips: int,
+    ) -> Tensor:
+        """(n_clips, 7) logarithms of the combined probabilities."""
+        decision = self.config.decision
+        assert decision is not None
+        weights = {name: branch.weight for name, branch in decision.branches.items()}
+        return combine(self._clip_scores(branches, present), rows, weights, n_clips, decision.rule)
+
+    def _clip_scores(self, branches: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Per branch (n, 7) logarithms of probabilities."""
+        decision = self.config.decision or _AVERAGED
+        return {
+            name: clip_log_probabilities(
+                logits, present[name], decision.branches.get(name, BranchDecision()), decision.pool
+            )
+            for name, logits in branches.items()
+        }
+
     def _branch(self, name: str) -> Branch:
         branch = self.branches[name]
         assert isinstance(branch, Branch)
         return branch
 
-    def _look(self, name: str, batch: VisualBatch, per_pass: int) -> Observed:
+    def _look(self, name: str, batch: VisualBatch, per_pass: int) -> BranchViews:
         views = _in_passes(lambda ids: self._branch(name).features(batch.crops[ids]), batch.views, per_pass)
-        return Observed(views[batch.places], batch.rows)
+        present = torch.ones(batch.places.shape, dtype=torch.bool, device=views.device)
+        return BranchViews(views[batch.places], present, batch.rows)
+
+    def _listen(self, batch: AudioBatch) -> BranchViews:
+        branch = self._branch("audio")
+        # Statistics of a batch must see all of it.
+        per_pass = len(batch.samples) if branch.training else PIECES_PER_PASS
+        pieces = _in_passes(branch.features, batch.samples, per_pass)
+        return BranchViews(pieces[batch.places], batch.present, batch.rows)
+
+
+def _observed(name: str, views: BranchViews) -> Observed:
+    """What the fusion network takes: pictures one by one, sound as the mean over its pieces."""
+    if name != "audio":
+        return Observed(views.features, views.rows)
+    sums = (views.features * views.present[..., None]).sum(dim=1)
+    return Observed(sums / views.present.sum(dim=1, keepdim=True), views.rows)
 
 
 def _in_passes(function: Callable[[Tensor], Tensor], inputs: Tensor, size: int) -> Tensor:
