@@ -56,7 +56,7 @@ def annotate(
     window: Annotated[float, typer.Option(help="Seconds per window.")] = 5.0,
     stride: Annotated[float | None, typer.Option(help="Seconds from window to window [default: the window].")] = None,
     whole_clip: Annotated[bool, typer.Option("--whole-clip", help="One window per input.")] = False,
-    faces: Annotated[FacesMode, typer.Option(help="The biggest face, or a row for every one.")] = "biggest",
+    faces: Annotated[FacesMode, typer.Option(help="The biggest face, every one, or the whole frame.")] = "biggest",
     device: Annotated[str, typer.Option(help="Of the model: auto, cpu or cuda.")] = "auto",
     detector_device: Annotated[str, typer.Option(help="Of the face detector: cpu or cuda.")] = "cpu",
     batch_size: Annotated[int, typer.Option(help="Windows that go through the model at a time.")] = 16,

@@ -5,7 +5,7 @@ from typing import Literal
 
 from emolabel.errors import ConfigError
 
-FacesMode = Literal["biggest", "all"]
+FacesMode = Literal["biggest", "all", "whole"]
 Remainder = Literal["keep", "merge", "drop"]
 
 
@@ -40,7 +40,8 @@ class FaceSettings:
     """How faces are found and followed."""
 
     mode: FacesMode = "biggest"
-    """`biggest`: the biggest face of each frame, as in the paper. `all`: a row per track."""
+    """`biggest`: the biggest face of each frame, as in the paper. `all`: a row per track. `whole`: nothing is searched
+    for, each frame is a face: pictures and videos that were cropped before."""
     min_score: float = 0.95
     """Detections below this are dropped (0-1)."""
     detect_max_side_px: int = 640
@@ -56,7 +57,8 @@ class FaceSettings:
     in 2 frames of 48, a passer-by whose track broke. (0-1; one frame at least.)"""
 
     def __post_init__(self) -> None:
-        _require(self.mode in ("biggest", "all"), f"--faces takes 'biggest' or 'all', got {self.mode!r}")
+        modes = ("biggest", "all", "whole")
+        _require(self.mode in modes, f"--faces takes 'biggest', 'all' or 'whole', got {self.mode!r}")
         _require(0 <= self.min_score <= 1, f"the lowest face score must lie in 0-1, got {self.min_score}")
         _require(self.detect_max_side_px >= 64, f"detection needs at least 64 px, got {self.detect_max_side_px}")
         _require(self.min_face_px >= 12, f"MTCNN sees no face under 12 px, got {self.min_face_px}")

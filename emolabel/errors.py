@@ -86,6 +86,10 @@ class BundleError(EmolabelError):
     """A model bundle, or published weights, that cannot be used."""
 
 
+class TrainingError(EmolabelError):
+    """Labelled data, or a training run, that cannot be used."""
+
+
 class MediaError(EmolabelError):
     """One media file, or a part of it, that cannot be decoded. Becomes a row, never ends a job."""
 

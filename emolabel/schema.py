@@ -63,12 +63,34 @@ LABELS: Final = pa.schema(
 )
 """A row per window and face."""
 
+CROPS: Final = pa.struct(
+    [
+        ("pixels", pa.large_binary()),  # uint8 (U, side_px, side_px, 3) RGB, each distinct crop once
+        ("side_px", pa.int32()),
+        ("index", pa.list_(pa.int32())),  # which crop stands at each place
+        ("slice_length", pa.int32()),  # places in a slice; 0: single frames
+    ]
+)
+
+PREPARED: Final = pa.schema(
+    [
+        pa.field("face", CROPS),
+        pa.field("motion", CROPS),
+        pa.field("audio", pa.large_binary()),  # float32, little endian, mono in [-1, 1]
+        pa.field("audio_rate_hz", pa.int32()),
+    ]
+)
+"""What a model is to see and hear of a row: further columns of `LABELS` in prepared folders, which have no scores."""
+
 INPUTS: Final = pa.schema(
     [
         pa.field("video_id", pa.string(), nullable=False),
         pa.field("input", pa.string(), nullable=False),
         pa.field("status", pa.string(), nullable=False),
         pa.field("error", pa.string()),
+        # the stretch of the file that the input is, as a manifest gave it; null where it gave none
+        pa.field("start_s", pa.float64()),
+        pa.field("end_s", pa.float64()),
         pa.field("size_bytes", pa.int64()),
         pa.field("container", pa.string()),
         pa.field("duration_s", pa.float64()),

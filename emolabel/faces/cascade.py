@@ -17,6 +17,7 @@ from torchvision.ops import batched_nms
 
 from emolabel.config import FaceSettings
 from emolabel.faces.integral import shrink, shrink_regions, summed_area
+from emolabel.faces.whole import WholeFrame
 from emolabel.types import Detections, Float32Array, UInt8Array
 
 SCALE_STEP = 0.709
@@ -47,6 +48,8 @@ class FaceDetector(Protocol):
 
 def build_detector(settings: FaceSettings, device: str = "cpu") -> FaceDetector:
     """The detector that these settings ask for, its weights loaded, on a torch device."""
+    if settings.mode == "whole":
+        return WholeFrame()
     return MtcnnDetector(settings, device)
 
 

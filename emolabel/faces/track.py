@@ -44,9 +44,9 @@ class FaceTracker(Protocol):
 
 def build_tracker(settings: FaceSettings) -> FaceTracker:
     """A new tracker for `settings.mode`."""
-    if settings.mode == "biggest":
-        return BiggestFace()
-    return IouTracker(min_iou=settings.track_min_iou, max_missed=settings.track_max_missed)
+    if settings.mode == "all":
+        return IouTracker(min_iou=settings.track_min_iou, max_missed=settings.track_max_missed)
+    return BiggestFace()
 
 
 class BiggestFace:

@@ -22,6 +22,9 @@ FORMATS: Final = (
 )
 """FFmpeg's short names; `mov` also stands for mp4, m4a, 3gp, `matroska` also for webm."""
 
+PICTURES: Final = {b"\xff\xd8\xff": "jpeg_pipe", b"\x89PNG\r\n\x1a\n": "png_pipe"}
+"""Pictures by their first bytes. FFmpeg takes them by their name for `image2`, which opens other files."""
+
 _XML_STARTS: Final = (b"?xml", b"!", b"mpd", b"smil", b"asx", b"svg", b"html", b"head", b"body", b"rss", b"smoothstr")
 _REFERENCES: Final = (
     (b"#extm3u", "an HLS or M3U playlist"),
@@ -59,6 +62,12 @@ def refuse_references(head: bytes) -> None:
     for magic, words in _REFERENCES:
         if text.startswith(magic):
             raise MediaError(Status.UNSUPPORTED, f"{words}, not media: it is not followed")
+
+
+def picture_format(head: bytes) -> str | None:
+    """FFmpeg's name for the picture that a file is; None where it is no picture, or an animated one (APNG)."""
+    names = (name for magic, name in PICTURES.items() if head.startswith(magic) and b"acTL" not in head)
+    return next(names, None)
 
 
 def is_mp4(head: bytes) -> bool:

@@ -21,6 +21,7 @@ from av.video.stream import VideoStream
 
 from emolabel.config import DecodeLimits
 from emolabel.errors import MediaError, Status
+from emolabel.media.containers import PICTURES
 from emolabel.media.source import open_container, readable
 from emolabel.media.streams import (
     best_audio,
@@ -173,6 +174,8 @@ def _probe_video(
         decoded_s = _times_by_decoding(path, stream, clock_s, limits)
         if jumps or len(decoded_s) != len(times_s):
             times_s = decoded_s
+    if stream.container.format.name in PICTURES.values():
+        times_s = times_s[:1]  # a phone's JPEG may hold a second picture behind the first: a thumbnail, a depth map
     farthest_s = float(np.abs(times_s).max(initial=0))
     if farthest_s > _FARTHEST_S:
         raise MediaError(Status.UNSUPPORTED, f"a frame {farthest_s:.3g} s from the start is damage, not a time")

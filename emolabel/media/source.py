@@ -16,7 +16,7 @@ import av
 from av.container import InputContainer
 
 from emolabel.errors import MediaError, Status
-from emolabel.media.containers import FORMATS, HEAD_BYTES, is_mp4, refuse_references
+from emolabel.media.containers import FORMATS, HEAD_BYTES, is_mp4, picture_format, refuse_references
 
 _READ_BYTES: Final = 256 * 1024
 _KINDS: Final = (
@@ -77,7 +77,14 @@ def _open(handle: FileIO, head: bytes) -> InputContainer:
     av.logging.set_level(av.logging.ERROR)  # only FFmpeg's log names the format that it refused
     try:
         with av.logging.Capture() as log:
-            return av.open(handle, mode="r", options=options, buffer_size=_READ_BYTES, metadata_errors="replace")
+            return av.open(
+                handle,
+                mode="r",
+                format=picture_format(head),
+                options=options,
+                buffer_size=_READ_BYTES,
+                metadata_errors="replace",
+            )
     except MemoryError:
         raise
     except (av.error.FFmpegError, OSError, ValueError) as error:

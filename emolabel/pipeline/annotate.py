@@ -1,18 +1,22 @@
-"""`emolabel annotate`: list, resume, run the pipeline, commit, sum up."""
+"""`emolabel annotate`, and what it shares with preparing: list, resume, run the pipeline, commit, sum up."""
 
 import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+
+from emolabel import schema
 from emolabel.config import Settings
-from emolabel.errors import EmolabelError, Status
+from emolabel.errors import EmolabelError, SourceError, Status
 from emolabel.models.bundle import LoadedBundle, load_bundle
 from emolabel.models.packing import pack_bundle
+from emolabel.pipeline.clips import STORED_SCHEMA, with_clips
 from emolabel.pipeline.locations import redact
 from emolabel.pipeline.messages import Source, WindowResult
 from emolabel.pipeline.output import OutputFolder
@@ -20,10 +24,14 @@ from emolabel.pipeline.resume import check_fingerprint, fingerprint, read_finish
 from emolabel.pipeline.retry import forget_failed, forget_incomplete, forget_superseded
 from emolabel.pipeline.sources import Listing, list_inputs
 from emolabel.pipeline.stamp import RunStamp
+from emolabel.sampling import InputSpec
 from emolabel.version import __version__
 
 if TYPE_CHECKING:
     from emolabel.pipeline.sink import Sink
+
+NO_MODEL = "none"
+"""The `model` of rows that no model has seen."""
 
 _PASSES = 2
 """How often the pipeline is asked for what is missing: the engine leaves out what its workers die on."""
@@ -111,6 +119,36 @@ class Progress:
         self.seconds = time.monotonic() - self.started
 
 
+@dataclass(frozen=True, eq=False)
+class Job:
+    """What becomes of the inputs."""
+
+    spec: InputSpec
+    settings: Settings
+    bundle: LoadedBundle | None
+    """None: what a model of this spec would see and hear is stored, and nothing is scored."""
+
+    @property
+    def model(self) -> str:
+        """What rows say."""
+        return self.bundle.name if self.bundle is not None else NO_MODEL
+
+    @property
+    def result_schema(self) -> pa.Schema:
+        """Of a window's rows."""
+        return schema.LABELS if self.bundle is not None else STORED_SCHEMA
+
+    def stamp(self, run_id: str) -> RunStamp:
+        """What rows say of a run."""
+        return RunStamp(self.model, self.bundle.sha256 if self.bundle is not None else "", __version__, run_id)
+
+    def fingerprint(self, extra: pa.Schema) -> dict[str, Any]:
+        """See `resume.fingerprint`. A bundle's spec is a part of the bundle."""
+        if self.bundle is not None:
+            return fingerprint(self.settings, self.model, self.bundle.sha256, extra)
+        return fingerprint(self.settings, self.model, "", extra) | {"spec": asdict(self.spec)}
+
+
 def annotate_inputs(
     inputs: Sequence[str],
     out: str,
@@ -132,19 +170,29 @@ def annotate_inputs(
     Raises:
         EmolabelError: nothing could be started, or the job ended early. A file that fails is a row, not an error.
     """
+    bundle = load_bundle(model)
+    return carry_out(inputs, out, Job(bundle.model.input_spec, settings, bundle), options, on_progress)
+
+
+def carry_out(
+    inputs: Sequence[str], out: str, job: Job, options: RunOptions, on_progress: Callable[[Progress], None]
+) -> Progress:
+    """Do a job on every input. Arguments and errors as in `annotate_inputs`."""
     folder = OutputFolder(out)
     listing = list_inputs(inputs, options.limit, outside=folder.uri)
-    bundle = load_bundle(model)
+    clashes = sorted(set(listing.extra_schema.names) & set(job.result_schema.names))
+    if clashes:
+        raise SourceError(f"a manifest has columns that the output has too: {', '.join(clashes)}; rename them")
     folder.create()
     with folder.locked():
         if options.overwrite:
             folder.clear()
-        run = check_fingerprint(folder, fingerprint(settings, bundle.name, bundle.sha256, listing.extra_schema))
+        run = check_fingerprint(folder, job.fingerprint(listing.extra_schema))
         forget_incomplete(folder)
         forget_superseded(folder, listing)
         if options.retry:
             forget_failed(folder, listing, options.retry)
-        progress = Progress(out=folder.shown, model=bundle.name, run_id=uuid.uuid4().hex[:12])
+        progress = Progress(out=folder.shown, model=job.model, run_id=uuid.uuid4().hex[:12])
         record = {
             "run_id": progress.run_id,
             "emolabel_version": __version__,
@@ -154,9 +202,8 @@ def annotate_inputs(
         }
         _run(
             listing,
-            bundle,
+            job,
             folder,
-            settings,
             options,
             progress,
             on_progress,
@@ -171,9 +218,8 @@ def annotate_inputs(
 
 def _run(
     listing: Listing,
-    bundle: LoadedBundle,
+    job: Job,
     folder: OutputFolder,
-    settings: Settings,
     options: RunOptions,
     progress: Progress,
     on_progress: Callable[[Progress], None],
@@ -195,8 +241,8 @@ def _run(
     from emolabel.pipeline.decode import give_up
     from emolabel.pipeline.sink import Sink
 
-    stamp = RunStamp(bundle.name, bundle.sha256, __version__, progress.run_id)
-    sink = Sink(folder, stamp, finished.started, listing.extras, listing.extra_schema)
+    stamp = job.stamp(progress.run_id)
+    sink = Sink(folder, stamp, finished.started, listing.extras, listing.extra_schema, job.result_schema)
     with ray_session(options.address) as size, engine_errors():
         device = options.device if options.device != "auto" else ("cuda" if size.gpus >= 1 else "cpu")
         shares = share_cluster(size, options.workers, device, options.detector_device)
@@ -204,18 +250,23 @@ def _run(
 
         ask = partial(
             run_pipeline,
-            bundle=pack_bundle(bundle),
-            spec=bundle.model.input_spec,
-            settings=settings,
+            bundle=pack_bundle(job.bundle) if job.bundle is not None else None,
+            spec=job.spec,
+            settings=job.settings,
             stamp=stamp,
             shares=shares,
             device=device,
             detector_device=options.detector_device,
             # A window of a crowd is as big as many windows of one face.
-            batch_size=options.batch_size if settings.faces.mode == "biggest" else -(-options.batch_size // 8),
+            batch_size=options.batch_size if job.settings.faces.mode != "all" else -(-options.batch_size // 8),
         )
+
+        def abandon(sources: list[Source]) -> Iterator[WindowResult]:
+            results = give_up(sources, job.settings, stamp)
+            return results if job.bundle is not None else (with_clips(result, job.spec) for result in results)
+
         try:
-            for results in _passes(sources, sink, ask, partial(give_up, settings=settings, stamp=stamp)):
+            for results in _passes(sources, sink, ask, abandon):
                 for result in results:
                     progress.take(result, sink.add(result))
                     on_progress(progress)
@@ -226,13 +277,14 @@ def _run(
 def _passes(
     sources: list[Source],
     sink: "Sink",
-    ask: Callable[[list[Source]], Iterable[WindowResult]],
+    ask: Callable[..., Iterable[WindowResult]],
     give_up: Callable[[list[Source]], Iterable[WindowResult]],
 ) -> Iterator[Iterable[WindowResult]]:
     """Ask the pipeline for what is missing until nothing is; then give up what no worker survives."""
     few = max(_FEW, len(sources) // 100)
-    for _ in range(_PASSES):
-        yield ask(sources)
+    for i in range(_PASSES):
+        # Not together again: small inputs that shared a task with one that kills its worker are not to blame.
+        yield ask(sources, together=i == 0)
         sources = sink.unfinished(sources)
         if not sources:
             return

@@ -15,18 +15,12 @@ from ray.data import ActorPoolStrategy, DataContext
 
 from emolabel.config import Settings
 from emolabel.media.isolate import IsolatedMedia
+from emolabel.pipeline.clips import with_clips
 from emolabel.pipeline.cluster import StageShares
 from emolabel.pipeline.files import LocalFiles
-from emolabel.pipeline.messages import (
-    Chunk,
-    Source,
-    WindowResult,
-    sources_of,
-    sources_table,
-    windows_of,
-    windows_table,
-)
-from emolabel.pipeline.plan import plan_source
+from emolabel.pipeline.messages import Source, WindowResult, sources_of, sources_table
+from emolabel.pipeline.parcels import chunk_parcels, chunks_of, results_of, window_parcel
+from emolabel.pipeline.plan import LastProbed, plan_source
 from emolabel.pipeline.stamp import RunStamp
 from emolabel.sampling import InputSpec
 
@@ -40,7 +34,7 @@ _TASK_RETRIES = 1
 
 def run_pipeline(
     sources: Sequence[Source],
-    bundle: "PackedBundle",
+    bundle: "PackedBundle | None",
     spec: InputSpec,
     settings: Settings,
     stamp: RunStamp,
@@ -49,20 +43,24 @@ def run_pipeline(
     device: str,
     detector_device: str,
     batch_size: int,
+    together: bool = True,
 ) -> Iterator[WindowResult]:
     """Label the sources; windows come back as they are finished, in any order.
 
+    Without a bundle nothing is scored, and windows come with what a model of this spec would see and hear.
+
     A window whose worker dies is tried again once; then it is left out. A window may also come twice. Who takes the
     results makes up for both: it knows what it has, and asks again for what is missing.
+
+    Args:
+        together: small inputs share a task, and its fate.
     """
-    # A path on the driver means nothing on another node: the bundle travels as an object, once to each node.
-    bundle_ref = ray.put(bundle)
     with _data_context():
         results = (
             ray.data.from_arrow(_blocks(sources, shares))
             .map_batches(
                 PlanStage,
-                fn_constructor_args=(settings,),
+                fn_constructor_args=(settings, together),
                 batch_size=None,
                 batch_format="pyarrow",
                 num_cpus=shares.plan_cpus,
@@ -71,7 +69,7 @@ def run_pipeline(
             )
             .map_batches(
                 DecodeStage,
-                fn_constructor_args=(spec, settings, stamp, detector_device),
+                fn_constructor_args=(spec, settings, stamp, detector_device, bundle is None),
                 batch_size=1,
                 batch_format="pyarrow",
                 num_cpus=shares.decode_cpus,
@@ -80,9 +78,12 @@ def run_pipeline(
                 # Chunks take seconds: a queue in front of one actor would leave others idle at the end.
                 compute=ActorPoolStrategy(size=shares.n_decode, max_tasks_in_flight_per_actor=2),
             )
-            .map_batches(
+        )
+        if bundle is not None:
+            results = results.map_batches(
                 PredictStage,
-                fn_constructor_args=(bundle_ref, device, batch_size),
+                # A path on the driver means nothing on another node: the bundle travels as an object, once to each.
+                fn_constructor_args=(ray.put(bundle), device, batch_size),
                 batch_size=batch_size,
                 batch_format="pyarrow",
                 num_cpus=shares.predict_cpus,
@@ -90,34 +91,40 @@ def run_pipeline(
                 max_task_retries=_TASK_RETRIES,
                 compute=ActorPoolStrategy(size=shares.n_predict, max_tasks_in_flight_per_actor=2),
             )
-        )
         for batch in results.iter_batches(batch_size=None, batch_format="pyarrow"):
-            yield from windows_of(batch)
+            yield from results_of(batch)
 
 
 class PlanStage:
     """Sources in, chunks out."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, together: bool) -> None:
         self._settings = settings
+        self._together = together
         self._files = LocalFiles()
-        self._media = IsolatedMedia(settings.limits)
+        self._media = LastProbed(settings.limits)
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
-        for source in sources_of(batch):
-            for chunk in plan_source(source, self._files, self._media, self._settings):
-                yield chunk.to_table()
+        chunks = (
+            chunk
+            for source in sources_of(batch)
+            for chunk in plan_source(source, self._files, self._media, self._settings)
+        )
+        yield from chunk_parcels(chunks, self._together)
 
 
 class DecodeStage:
-    """One chunk in, its windows out, with crops and sound."""
+    """Chunks in, their windows out, with crops and sound: for the model, or `stored` as columns of the labels."""
 
-    def __init__(self, spec: InputSpec, settings: Settings, stamp: RunStamp, detector_device: str) -> None:
+    def __init__(
+        self, spec: InputSpec, settings: Settings, stamp: RunStamp, detector_device: str, stored: bool
+    ) -> None:
         from emolabel.faces.cascade import build_detector
         from emolabel.pipeline.decode import DecodeTools, decode_chunk
 
         _one_thread()
         self._decode = decode_chunk
+        self._stored = stored
         self._tools = DecodeTools(
             files=LocalFiles(),
             media=IsolatedMedia(settings.limits),
@@ -128,8 +135,16 @@ class DecodeStage:
         )
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
-        for result in self._decode(Chunk.from_table(batch), self._tools):
-            yield windows_table([result])
+        chunks = chunks_of(batch)
+        results = (self._finished(result) for chunk in chunks for result in self._decode(chunk, self._tools))
+        if len(chunks) > 1:
+            yield window_parcel(list(results))
+            return
+        for result in results:  # a window of a long chunk moves on as soon as it is decoded
+            yield window_parcel([result])
+
+    def _finished(self, result: WindowResult) -> WindowResult:
+        return with_clips(result, self._tools.spec) if self._stored else result
 
 
 class PredictStage:
@@ -145,7 +160,7 @@ class PredictStage:
         self._batch_size = batch_size
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        return windows_table(self._predict(windows_of(batch), self._model, self._batch_size))
+        return window_parcel(self._predict(results_of(batch), self._model, self._batch_size))
 
 
 def _one_thread() -> None:

@@ -164,10 +164,7 @@ def _listen(path: str, info: MediaInfo, window: Window, media: IsolatedMedia, sa
         return _Sound(why_none="the audio track has nothing here", damage=clip.damage)
     if float(np.abs(clip.samples).max(initial=0)) < _SILENCE:
         return _Sound(why_none="the audio is silent", damage=clip.damage)
-    samples = np.zeros(sampling.n_samples, np.float32)
-    n = min(len(samples), len(clip.samples))
-    samples[:n] = clip.samples[:n]
-    return _Sound(samples, damage=clip.damage)
+    return _Sound(clip.samples[: sampling.n_samples], damage=clip.damage)
 
 
 def _status(info: MediaInfo, picture: _Picture, sound: _Sound, spec: InputSpec) -> tuple[Status, str | None]:

@@ -34,7 +34,7 @@ class _Branch:
 
     def look(self, frame_index: int, frame: UInt8Array, face: TrackedFace) -> None:
         if frame_index in self._wanted:
-            crop = crop_face(frame, face.box, self._policy.crop_px, self._policy.margin)
+            crop = crop_face(frame, face.box, self._policy.crop_px, self._policy.margin, self._policy.square)
             self._crops[face.track_id][frame_index] = crop
 
     def sequence(self, track_id: int) -> CropSequence | None:

@@ -26,7 +26,7 @@ class LocalFiles:
 
     def __init__(self) -> None:
         self._scratch: Path | None = None
-        self._copies: OrderedDict[str, Path] = OrderedDict()
+        self._copies: OrderedDict[tuple[str, str], Path] = OrderedDict()
 
     def path(self, source: Source) -> str:
         """A path to read the input from, valid until two more remote inputs were asked for.
@@ -54,7 +54,7 @@ class LocalFiles:
             raise MediaError(Status.DENIED, "no permission to read it")
         if (what.version, what.size_bytes) != (source.version, source.size_bytes):
             raise MediaError(Status.CHANGED, "replaced while the job was running; run again to label the new content")
-        return at.path if at.local else str(self._copy(source.video_id, at))
+        return at.path if at.local else str(self._copy(source, at))
 
     def close(self) -> None:
         """Remove the copies."""
@@ -63,10 +63,11 @@ class LocalFiles:
         self._scratch = None
         self._copies.clear()
 
-    def _copy(self, video_id: str, at: Location) -> Path:
-        if video_id in self._copies:
-            self._copies.move_to_end(video_id)
-            return self._copies[video_id]
+    def _copy(self, source: Source, at: Location) -> Path:
+        content = source.uri, source.version  # inputs may be stretches of one file
+        if content in self._copies:
+            self._copies.move_to_end(content)
+            return self._copies[content]
         if self._scratch is None:
             _remove_orphans()
             self._scratch = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
@@ -74,9 +75,9 @@ class LocalFiles:
         while len(self._copies) >= _COPIES_KEPT:
             self._copies.popitem(last=False)[1].unlink(missing_ok=True)
         # The suffix stays: raw streams are known by it alone.
-        local = self._scratch / f"{video_id}{Path(at.path).suffix[:16]}"
+        local = self._scratch / f"{source.video_id}{Path(at.path).suffix[:16]}"
         fs.copy_files(at.path, str(local), source_filesystem=at.filesystem, destination_filesystem=fs.LocalFileSystem())
-        self._copies[video_id] = local
+        self._copies[content] = local
         return local
 
 

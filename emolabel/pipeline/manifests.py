@@ -1,6 +1,7 @@
-"""Manifests: tables with a `uri` column, whose other columns ride along to the output."""
+"""Manifests: tables with a `uri` column, `start_s` and `end_s` if wanted; other columns ride along to the output."""
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,8 +14,11 @@ import pyarrow.parquet
 from emolabel import schema
 from emolabel.errors import SourceError
 from emolabel.pipeline.locations import Location, locate
+from emolabel.pipeline.stretch import Stretch
 
 SUFFIXES = (".csv", ".parquet", ".jsonl", ".ndjson")
+
+_STRETCH = ("start_s", "end_s")
 
 
 @dataclass(frozen=True)
@@ -23,25 +27,28 @@ class Manifest:
 
     uris: list[str]
     """Absolute: relative ones start at the manifest's folder."""
+    stretches: list[Stretch]
+    """What to take of each file."""
     extras: pa.Table
     """The other columns, in plain types: string, int64, double, bool."""
 
-    def rows(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """URI and other columns, row by row."""
+    def rows(self) -> Iterator[tuple[str, Stretch, dict[str, Any]]]:
+        """URI, stretch and other columns, row by row."""
+        yield from zip(self.uris, self.stretches, self._extras(), strict=True)
+
+    def _extras(self) -> Iterator[dict[str, Any]]:
         if not self.extras.num_columns:
-            yield from ((uri, {}) for uri in self.uris)
-            return
-        first = 0
+            yield from ({} for _ in self.uris)
         for batch in self.extras.to_batches(max_chunksize=1000):
-            yield from zip(self.uris[first : first + len(batch)], batch.to_pylist(), strict=True)
-            first += len(batch)
+            yield from batch.to_pylist()
 
 
 def read_manifest(argument: str) -> Manifest:
     """Read a CSV, Parquet or JSON lines manifest.
 
     Raises:
-        SourceError: it cannot be read, has no `uri` in some row, or a column that the output has too.
+        SourceError: it cannot be read, has no `uri` in some row, a time that is no number, or a column that the output
+            has too.
     """
     at = locate(argument)
     table = _read(at)
@@ -50,7 +57,8 @@ def read_manifest(argument: str) -> Manifest:
         raise SourceError(f"the manifest {at.shown} has two columns of one name; it has: {', '.join(names)}")
     if "uri" not in names:
         raise SourceError(f"the manifest {at.shown} has no column 'uri'; it has: {', '.join(names)}")
-    clashes = [name for name in names if name in {*schema.LABELS.names, *schema.INPUTS.names}]
+    ours = {*schema.LABELS.names, *schema.INPUTS.names}.difference(_STRETCH)
+    clashes = [name for name in names if name in ours]
     if clashes:
         raise SourceError(
             f"the manifest {at.shown} has columns that the output has too: {', '.join(clashes)}; rename them"
@@ -59,9 +67,10 @@ def read_manifest(argument: str) -> Manifest:
     if not all(uris):
         raise SourceError(f"the manifest {at.shown} has no 'uri' in row {uris.index('') + 1}")
     folder = argument.rpartition("/")[0]
-    others = [name for name in names if name != "uri"]
+    starts, ends = (_seconds(table, name, at) for name in _STRETCH)
+    others = [name for name in names if name not in ("uri", *_STRETCH)]
     extras = pa.table({name: _plain(table[name]) for name in others})
-    return Manifest([_absolute(uri, folder) for uri in uris], extras)
+    return Manifest([_absolute(uri, folder) for uri in uris], list(zip(starts, ends, strict=True)), extras)
 
 
 def _read(at: Location) -> pa.Table:
@@ -75,6 +84,20 @@ def _read(at: Location) -> pa.Table:
             return pyarrow.json.read_json(stream)
     except (OSError, pa.ArrowException) as error:
         raise SourceError(f"cannot read the manifest {at.shown}: {error}") from error
+
+
+def _seconds(table: pa.Table, name: str, at: Location) -> list[float | None]:
+    """A column of times; empty fields, and a table's NaN, are None."""
+    if name not in table.column_names:
+        return [None] * len(table)
+    seconds: list[float | None] = []
+    for row, value in enumerate(table[name].to_pylist(), start=1):
+        try:
+            number = math.nan if value in (None, "") else float(value)
+        except (TypeError, ValueError):
+            raise SourceError(f"the manifest {at.shown} has {name} = {value!r} in row {row}: not seconds") from None
+        seconds.append(None if math.isnan(number) else number)
+    return seconds
 
 
 def _absolute(uri: str, folder: str) -> str:

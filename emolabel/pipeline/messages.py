@@ -8,14 +8,14 @@ import json
 import zlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from emolabel import schema
 from emolabel.errors import Status
-from emolabel.types import AudioInfo, ClipInputs, CropSequence, Float64Array, MediaInfo, VideoInfo, Window
+from emolabel.pipeline.clips import CLIP_TYPE, clip_of, clip_row
+from emolabel.types import AudioInfo, ClipInputs, Float64Array, MediaInfo, VideoInfo, Window
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,9 @@ class Source:
     status: Status | None = None
     """Set where listing alone decides: missing, skipped."""
     error: str | None = None
+    start_s: float | None = None
+    """Of the stretch that is the input, as it was given; None: where the content starts."""
+    end_s: float | None = None
     done_windows: tuple[int, ...] = ()
     """Windows that an earlier run has already written."""
 
@@ -47,6 +50,8 @@ SOURCE_SCHEMA = pa.schema(
         ("version", pa.string()),
         ("status", pa.string()),
         ("error", pa.string()),
+        ("start_s", pa.float64()),
+        ("end_s", pa.float64()),
         ("done_windows", pa.list_(pa.int32())),
     ]
 )
@@ -79,6 +84,9 @@ class InputFacts:
     video_id: str
     input: str
     size_bytes: int | None
+    start_s: float | None = None
+    """Of the stretch that is the input, as in `Source`."""
+    end_s: float | None = None
     n_windows: int = 0
     status: Status | None = None
     """Set where the probe alone decides; None: the windows decide."""
@@ -86,6 +94,7 @@ class InputFacts:
     damage: str | None = None
     container: str | None = None
     duration_s: float | None = None
+    """Of the input: of the stretch, where it is one."""
     frame_width: int | None = None
     frame_height: int | None = None
     fps: float | None = None
@@ -98,15 +107,13 @@ class InputFacts:
     @staticmethod
     def failed(source: Source, status: Status, error: str | None) -> "InputFacts":
         """The facts of an input that could not be planned."""
-        return InputFacts(source.video_id, source.input, source.size_bytes, status=status, error=error)
+        return replace(InputFacts._listed(source), status=status, error=error)
 
     @staticmethod
     def probed(source: Source, info: MediaInfo, n_windows: int) -> "InputFacts":
-        """The facts of an input that was planned."""
-        facts = InputFacts(
-            source.video_id,
-            source.input,
-            source.size_bytes,
+        """The facts of an input that was planned, where it is a whole file."""
+        facts = replace(
+            InputFacts._listed(source),
             n_windows=n_windows,
             damage=info.damage,
             container=info.container,
@@ -125,6 +132,10 @@ class InputFacts:
         if info.audio is not None:
             facts = replace(facts, audio_codec=info.audio.codec, audio_sample_rate_hz=info.audio.sample_rate_hz)
         return facts
+
+    @staticmethod
+    def _listed(source: Source) -> "InputFacts":
+        return InputFacts(source.video_id, source.input, source.size_bytes, source.start_s, source.end_s)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -210,21 +221,13 @@ def _unpacked_times(packed: bytes) -> Float64Array:
     return np.cumsum(np.frombuffer(zlib.decompress(packed), np.int64)).view(np.float64)
 
 
-_CROPS = pa.struct(
-    [
-        ("pixels", pa.large_binary()),
-        ("side_px", pa.int32()),
-        ("index", pa.list_(pa.int32())),
-        ("slice_length", pa.int32()),  # 0: single frames
-    ]
-)
 WINDOW_SCHEMA = pa.schema(
     [
         ("facts", pa.string()),
         ("window_index", pa.int32()),
         ("labels", pa.large_binary()),
         ("seconds", pa.float64()),
-        ("clips", pa.list_(pa.struct([("face", _CROPS), ("motion", _CROPS), ("audio", pa.large_binary())]))),
+        ("clips", pa.list_(CLIP_TYPE)),
     ]
 )
 
@@ -251,9 +254,9 @@ def windows_table(results: Iterable[WindowResult]) -> pa.Table:
         {
             "facts": result.facts.to_json(),
             "window_index": result.window_index,
-            "labels": _ipc(result.labels),
+            "labels": ipc_bytes(result.labels),
             "seconds": result.seconds,
-            "clips": [_clip_row(clip) for clip in result.clips],
+            "clips": [clip_row(clip) for clip in result.clips],
         }
         for result in results
     ]
@@ -267,54 +270,17 @@ def windows_of(table: pa.Table) -> list[WindowResult]:
             facts=InputFacts.from_json(row["facts"]),
             window_index=row["window_index"],
             labels=pa.ipc.open_stream(row["labels"]).read_all(),
-            clips=tuple(_clip(clip) for clip in row["clips"]),
+            clips=tuple(clip_of(clip) for clip in row["clips"]),
             seconds=row["seconds"],
         )
         for row in table.to_pylist()
     ]
 
 
-def _ipc(table: pa.Table) -> bytes:
+def ipc_bytes(table: pa.Table) -> bytes:
+    """A table as an Arrow IPC stream."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
     contents: bytes = sink.getvalue().to_pybytes()
     return contents
-
-
-def _clip_row(clip: ClipInputs) -> dict[str, object]:
-    return {
-        "face": _crops_row(clip.face),
-        "motion": _crops_row(clip.motion),
-        "audio": None if clip.audio is None else clip.audio.tobytes(),
-    }
-
-
-def _crops_row(sequence: CropSequence | None) -> dict[str, object] | None:
-    if sequence is None:
-        return None
-    return {
-        "pixels": sequence.crops.tobytes(),
-        "side_px": sequence.crops.shape[1],
-        "index": sequence.index.ravel().tolist(),
-        "slice_length": sequence.index.shape[1] if sequence.index.ndim == 2 else 0,
-    }
-
-
-def _clip(row: dict[str, Any]) -> ClipInputs:
-    return ClipInputs(
-        face=_crops(row["face"]),
-        motion=_crops(row["motion"]),
-        audio=None if row["audio"] is None else np.frombuffer(row["audio"], np.float32),
-    )
-
-
-def _crops(row: dict[str, Any] | None) -> CropSequence | None:
-    if row is None:
-        return None
-    side, length = row["side_px"], row["slice_length"]
-    index = np.asarray(row["index"], np.int32)
-    return CropSequence(
-        crops=np.frombuffer(row["pixels"], np.uint8).reshape(-1, side, side, 3),
-        index=index.reshape(-1, length) if length else index,
-    )

@@ -1,6 +1,8 @@
 """Stage plan: probe an input, cut it into windows, and the windows into chunks that workers share."""
 
+import os
 from collections.abc import Iterator
+from dataclasses import replace
 
 from emolabel.config import Settings
 from emolabel.errors import CONTAINED, MediaError, Status, contained
@@ -8,6 +10,25 @@ from emolabel.media.isolate import IsolatedMedia
 from emolabel.media.windows import cut_chunks, cut_windows
 from emolabel.pipeline.files import LocalFiles
 from emolabel.pipeline.messages import Chunk, InputFacts, Source
+from emolabel.pipeline.stretch import stretch_within
+from emolabel.types import MediaInfo
+
+
+class LastProbed(IsolatedMedia):
+    """Remembers its last probe: stretches of one file mostly follow each other, and a film takes seconds."""
+
+    _last: tuple[tuple[str, int, int], MediaInfo] | None = None
+
+    def probe(self, path: str) -> MediaInfo:
+        """See `IsolatedMedia.probe`."""
+        try:
+            status = os.stat(path)
+        except OSError:  # gone this moment: the probe says so in words
+            return super().probe(path)
+        version = path, status.st_mtime_ns, status.st_size
+        if self._last is None or self._last[0] != version:
+            self._last = version, super().probe(path)
+        return self._last[1]
 
 
 def plan_source(source: Source, files: LocalFiles, media: IsolatedMedia, settings: Settings) -> Iterator[Chunk]:
@@ -17,7 +38,8 @@ def plan_source(source: Source, files: LocalFiles, media: IsolatedMedia, setting
         return
     try:
         info = media.probe(files.path(source))
-        windows = cut_windows(info.start_s, info.end_s, settings.windows)
+        start_s, end_s, missing_part = stretch_within((source.start_s, source.end_s), info)
+        windows = cut_windows(start_s, end_s, settings.windows)
         chunks = cut_chunks(windows, settings.chunk_s)
     except (MediaError, *CONTAINED) as error:
         failure = error if isinstance(error, MediaError) else contained(error)
@@ -27,7 +49,8 @@ def plan_source(source: Source, files: LocalFiles, media: IsolatedMedia, setting
         reason = "nothing to label: the window settings drop the whole of it"
         yield Chunk(source, InputFacts.failed(source, Status.NO_SIGNAL, reason))
         return
-    facts = InputFacts.probed(source, info, n_windows=len(windows))
+    damage = "; ".join(text for text in (info.damage, missing_part) if text is not None) or None
+    facts = replace(InputFacts.probed(source, info, len(windows)), duration_s=end_s - start_s, damage=damage)
     done = frozenset(source.done_windows)
     # What is done is left out of the chunks, not of their cutting: a run that goes on meets the same chunks.
     missing = [tuple(window for window in chunk if window.index not in done) for chunk in chunks]

@@ -35,13 +35,13 @@ def forget_failed(folder: OutputFolder, listing: Listing, statuses: Collection[S
 
 def forget_superseded(folder: OutputFolder, listing: Listing) -> None:
     """Forget inputs that failed as a whole and have another content now: a missing file that has come, say."""
-    inputs = folder.read("inputs", ["video_id", "input", "status", "n_labelled"])
-    names = pa.array([source.input for source in listing.sources], pa.string())
-    ids = pa.array([source.video_id for source in listing.sources], pa.string())
+    inputs = folder.read("inputs", ["video_id", "input", "start_s", "end_s", "status", "n_labelled"])
     failures = pa.array([str(status) for status in Status if status.failure])
-    fruitless = pc.and_(pc.is_in(inputs["status"], failures), pc.equal(inputs["n_labelled"], 0))
-    replaced = pc.and_(pc.is_in(inputs["input"], names), pc.invert(pc.is_in(inputs["video_id"], ids)))
-    old = inputs.filter(pc.and_(fruitless, replaced))["video_id"].combine_chunks()
+    fruitless = inputs.filter(pc.and_(pc.is_in(inputs["status"], failures), pc.equal(inputs["n_labelled"], 0)))
+    now = {(source.input, source.start_s, source.end_s): source.video_id for source in listing.sources}
+    rows = fruitless.select(["input", "start_s", "end_s", "video_id"]).to_pylist()
+    replaced = [video_id for *place, video_id in map(dict.values, rows) if now.get(tuple(place), video_id) != video_id]
+    old = pa.array(replaced, pa.string())
     if len(old):
         for kind in ("inputs", "labels"):
             folder.drop_rows(kind, lambda table: pc.is_in(table["video_id"], old))

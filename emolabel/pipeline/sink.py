@@ -12,11 +12,12 @@ from emolabel.pipeline.messages import InputFacts, Source, WindowResult
 from emolabel.pipeline.output import OutputFolder
 from emolabel.pipeline.resume import Finished
 from emolabel.pipeline.stamp import RunStamp
-from emolabel.pipeline.tally import InputTally
+from emolabel.pipeline.tally import TALLIED, InputTally
 
 _FIRST_FLUSH_S = 2.0
 _LONGEST_FLUSH_S = 60.0
 _MAX_ROWS = 50_000
+_MAX_BYTES = 64 * 2**20
 
 
 class Sink:
@@ -24,7 +25,7 @@ class Sink:
 
     Labels are committed before the input's row, so an input that has a row has all its windows. Files are written
     after 2, 4, 8 ... 60 seconds: the first labels show early, a kill costs little more than a minute of work, and a
-    job of days does not leave a million small files.
+    job of days does not leave a million small files. Prepared windows are big: they are written every 64 MB.
     """
 
     def __init__(
@@ -34,21 +35,24 @@ class Sink:
         started: Mapping[str, InputTally],
         extras: Mapping[str, Mapping[str, Any]],
         extra_schema: pa.Schema,
+        result_schema: pa.Schema = schema.LABELS,
     ) -> None:
         """Args:
         started: what earlier runs wrote of inputs that are not finished, by `video_id`.
         extras: manifest columns to ride along, by `video_id`.
+        result_schema: of the windows' rows.
         """
         self._folder = folder
         self._stamp = stamp
         self._tallies = dict(started)
         self._extras = extras
-        self._labels_schema = _with(schema.LABELS, extra_schema)
+        self._extra_schema = extra_schema
+        self._labels_schema = _with(result_schema, extra_schema)
         self._inputs_schema = _with(schema.INPUTS, extra_schema)
         self._finished: set[str] = set()
         self._labels: list[pa.Table] = []
         self._inputs: list[dict[str, Any]] = []
-        self._n_rows = 0
+        self._n_rows = self._n_bytes = 0
         # Each name is kept until its file is surely written, and then never used again.
         self._labels_part = _new_part()
         self._inputs_part = _new_part()
@@ -64,16 +68,18 @@ class Sink:
         if result.window_index is not None:
             if result.window_index in tally.windows:
                 return None  # the same
-            tally.add(result.window_index, result.labels.to_pylist(), result.seconds)
+            tally.add(result.window_index, result.labels.select(TALLIED).to_pylist(), result.seconds)
             self._labels.append(self._extended(result.labels, facts))
             self._n_rows += len(result.labels)
+            self._n_bytes += result.labels.nbytes
         finished = None
         if facts.status is not None or len(tally.windows) == facts.n_windows:
             finished = tally.row(facts) | vars(self._stamp)
             self._inputs.append(finished | dict(self._extras.get(facts.video_id, {})))
             del self._tallies[facts.video_id]
             self._finished.add(facts.video_id)
-        if self._n_rows >= _MAX_ROWS or time.monotonic() - self._last_flush >= self._pause_s:
+        big = self._n_rows >= _MAX_ROWS or self._n_bytes >= _MAX_BYTES
+        if big or time.monotonic() - self._last_flush >= self._pause_s:
             self.flush()
         return finished
 
@@ -90,7 +96,8 @@ class Sink:
         """
         if self._labels:
             self._folder.write("labels", self._labels_part, pa.concat_tables(self._labels))
-            self._labels, self._n_rows, self._labels_part = [], 0, _new_part()
+            self._labels, self._labels_part = [], _new_part()
+            self._n_rows = self._n_bytes = 0
         if self._inputs:
             inputs = pa.Table.from_pylist(self._inputs, schema=self._inputs_schema)
             self._folder.write("inputs", self._inputs_part, inputs)
@@ -100,10 +107,8 @@ class Sink:
 
     def _extended(self, labels: pa.Table, facts: InputFacts) -> pa.Table:
         extra = self._extras.get(facts.video_id, {})
-        for name in self._labels_schema.names[len(schema.LABELS) :]:
-            field = self._labels_schema.field(name)
-            labels = labels.append_column(field, pa.array([extra.get(name)] * len(labels), field.type))
-        return labels.cast(self._labels_schema)
+        columns = [pa.array([extra.get(field.name)] * len(labels), field.type) for field in self._extra_schema]
+        return pa.Table.from_arrays([*labels.columns, *columns], schema=self._labels_schema)
 
 
 def _new_part() -> str:

@@ -17,6 +17,7 @@ from emolabel.errors import SourceError, Status
 from emolabel.pipeline.locations import Found, Kind, Location, found, locate, redact
 from emolabel.pipeline.manifests import SUFFIXES, Manifest, read_manifest
 from emolabel.pipeline.messages import Source
+from emolabel.pipeline.stretch import WHOLE, Stretch, senseless
 
 _MEDIA = """
 3g2 3gp aac aif aiff amv asf avi divx dv f4v flac flv gif h264 h265 hevc ivf m2ts m2v m4a m4v mka mkv mov mp2 mp3 mp4
@@ -60,7 +61,8 @@ def list_inputs(inputs: Sequence[str], limit: int | None = None, outside: str | 
 
     Args:
         inputs: files, folders (searched with their subfolders), globs, manifests (CSV, Parquet or JSON lines with a
-            `uri` column), or URIs such as `s3://bucket/folder`.
+            `uri` column, and `start_s` and `end_s` where a stretch of a file is an input), or URIs such as
+            `s3://bucket/folder`. Pictures are taken where they are named, not where a folder holds them.
         limit: take at most this many inputs.
         outside: a folder whose content is left out, because the output goes there.
 
@@ -163,14 +165,15 @@ def _named(manifest: Manifest) -> Iterator[tuple[Source, Extra]]:
     """Inputs named one by one: asked for in bulk, which object stores answer in parallel."""
     rows = manifest.rows()
     while batch := list(islice(rows, _ASKED_AT_ONCE)):
-        places: list[Location | SourceError] = [_try_locate(uri) for uri, _ in batch]
+        places: list[Location | SourceError] = [_try_locate(uri) for uri, _, _ in batch]
         answers = _look_at_all([place for place in places if isinstance(place, Location)])
-        for (uri, extra), place in zip(batch, places, strict=True):
+        for (uri, stretch, extra), place in zip(batch, places, strict=True):
             if isinstance(place, SourceError):
-                shown = redact(uri)
-                yield Source(video_id(shown, None, ""), uri, shown, None, "", Status.UNSUPPORTED, str(place)), extra
+                shown, status = redact(uri), Status.UNSUPPORTED
+                identity = video_id(shown, None, "", stretch)
+                yield Source(identity, uri, shown, None, "", status, str(place), *stretch), extra
             else:
-                yield _source(place, next(answers)), extra
+                yield _source(place, next(answers), stretch), extra
 
 
 def _try_locate(uri: str) -> Location | SourceError:
@@ -194,15 +197,16 @@ def _look_at_all(places: Sequence[Location]) -> Iterator[Found]:
     return iter([answers[i] for i in range(len(places))])
 
 
-def video_id(name: str, size_bytes: int | None, version: str) -> str:
-    """Stable id of one version of one input: 128 bits as 32 hex digits.
+def video_id(name: str, size_bytes: int | None, version: str, stretch: Stretch = WHOLE) -> str:
+    """Stable id of one version of one input, a file or a stretch of it: 128 bits as 32 hex digits.
 
     Made of the redacted URI, so that new credentials do not make a new video.
     """
-    return hashlib.blake2b("\0".join([name, str(size_bytes), version]).encode(), digest_size=16).hexdigest()
+    parts = [name, str(size_bytes), version, *(map(str, stretch) if stretch != WHOLE else ())]
+    return hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
 
 
-def _source(at: Location, what: Found, *, judge_by_name: bool = False) -> Source:
+def _source(at: Location, what: Found, stretch: Stretch = WHOLE, *, judge_by_name: bool = False) -> Source:
     status, error = None, None
     suffix = PurePosixPath(at.path).suffix.lower()
     if what.kind is Kind.MISSING:
@@ -212,7 +216,7 @@ def _source(at: Location, what: Found, *, judge_by_name: bool = False) -> Source
     elif judge_by_name and suffix and suffix not in MEDIA_SUFFIXES:
         status = Status.SKIPPED
         error = f"not a media file by its name ({os.fsencode(suffix).decode(errors='backslashreplace')})"
-    name = redact(at.uri)
-    return Source(
-        video_id(name, what.size_bytes, what.version), at.uri, at.shown, what.size_bytes, what.version, status, error
-    )
+    elif (wrong := senseless(stretch)) is not None:
+        status, error = Status.UNSUPPORTED, wrong
+    identity = video_id(redact(at.uri), what.size_bytes, what.version, stretch)
+    return Source(identity, at.uri, at.shown, what.size_bytes, what.version, status, error, *stretch)
