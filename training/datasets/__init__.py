@@ -1,0 +1,1 @@
+"""Adapters: from the form in which a labelled data set is distributed to one manifest."""
