@@ -29,13 +29,13 @@ def class_weights(counts: Sequence[int], a: float = 1.0) -> Tensor:
     return raised / (n / n.sum() * raised).sum()
 
 
-def weighted_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+def weighted_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     """L' = -(1/N) sum_i w[y_i] log p_i (paper, section 3.5): divided by N, not by the sum of weights as torch does.
 
     Args:
         logits: (N, classes).
-        labels: (N,) class numbers.
-        weights: (classes,), from `class_weights`.
+        targets: (N,) class numbers, or (N, classes) shares of each class, which sum to 1.
+        weights: (classes,), from `class_weights`; ones give the plain cross-entropy.
     """
-    losses = functional.cross_entropy(logits, labels, weight=weights.to(logits), reduction="none")
+    losses = functional.cross_entropy(logits, targets, weight=weights.to(logits), reduction="none")
     return losses.mean()

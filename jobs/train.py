@@ -1,0 +1,81 @@
+"""`python jobs/train.py CONFIG.toml --set NAME=FOLDER... -o OUT`: train the folds of a model, and their ensemble."""
+
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from emolabel.cli import console, run_app
+from emolabel.errors import ConfigError
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+EXIT_STOPPED = 75
+"""EX_TEMPFAIL of sysexits.h: the same command goes on. `jobs/slurm` requeues on it."""
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(help="Settings (TOML); training/configs/ has some.")],
+    sets: Annotated[list[str], typer.Option("--set", metavar="NAME=FOLDER", help="A prepared data set; repeatable.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Output folder. All machines of the cluster must see it.")],
+    folds: Annotated[int | None, typer.Option(help="How many folds [default: as the settings say].")] = None,
+    single: Annotated[bool, typer.Option("--single", help="One network, not cross-validated.")] = False,
+    start: Annotated[str | None, typer.Option(help="Bundle whose trained parts are taken over.")] = None,
+    parallel: Annotated[int | None, typer.Option(help="At most so many folds at once.")] = None,
+    cpus_per_fold: Annotated[int | None, typer.Option(help="[default: the CPUs, shared among the folds]")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    address: Annotated[
+        str | None, typer.Option(help="Ray cluster [default: $RAY_ADDRESS, or an embedded local Ray].")
+    ] = None,
+) -> None:
+    """Train. Run the same command again to go on after it was interrupted."""
+    from dataclasses import replace
+
+    from training.cross_validate import cross_validate, print_results
+    from training.fold import EpochReport, Stopped
+    from training.run_folds import FoldOptions, request_stop
+    from training.settings import read_settings
+
+    settings = read_settings(config)
+    if start is not None:
+        settings = replace(settings, start=start)
+    if folds is not None:
+        try:
+            settings = replace(settings, folds=replace(settings.folds, count=folds))
+        except ValueError as error:
+            raise ConfigError(f"--folds: {error}") from error
+
+    def tell(name: str, report: EpochReport) -> None:
+        held_out = "" if report.validation_accuracy is None else f", held out {report.validation_accuracy:.1%}"
+        console.print(
+            f"{name}  {report.stage:<6} {report.epoch:>3}/{report.n_epochs}  loss {report.loss:.3f}  "
+            f"learnt {report.train_accuracy:.1%}{held_out}  {report.seconds:.1f} s"
+        )
+
+    options = FoldOptions(parallel=parallel, cpus_per_fold=cpus_per_fold, device=device, address=address)
+    signal.signal(signal.SIGTERM, lambda *_: request_stop(out))
+    try:
+        results = cross_validate(settings, _folders(sets), out, options, tell, single=single)
+    except Stopped as stopped:
+        print(f"emolabel: {stopped}", file=sys.stderr)
+        raise typer.Exit(EXIT_STOPPED) from None
+    print_results(results, out, console)
+
+
+def _folders(sets: list[str]) -> dict[str, Path]:
+    folders = {}
+    for text in sets:
+        name, equals, folder = text.partition("=")
+        if not (name and equals and folder):
+            raise ConfigError(f"--set takes NAME=FOLDER, got {text!r}")
+        if not Path(folder).is_dir():
+            raise ConfigError(f"--set {name}: there is no folder {folder}")
+        folders[name] = Path(folder)
+    return folders
+
+
+if __name__ == "__main__":
+    run_app(app)
