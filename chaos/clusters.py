@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
@@ -14,6 +15,19 @@ import psutil
 _RAY = Path(sys.executable).parent / "ray"
 _START_S = 120.0
 _STORE_BYTES = 200_000_000
+
+
+@dataclass(frozen=True)
+class _Node:
+    process: "subprocess.Popen[bytes]"
+    log: Path
+
+    def wait_until_up(self) -> None:
+        deadline = time.monotonic() + _START_S
+        while "Ray runtime started" not in self.log.read_text():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"a node did not start: {self.log.read_text()}")
+            time.sleep(0.1)
 
 
 class LoopbackCluster:
@@ -27,8 +41,7 @@ class LoopbackCluster:
         folder: for the nodes' output.
         """
         self._folder, self._n_workers = folder, n_workers
-        self._nodes: list[subprocess.Popen[bytes]] = []
-        self._n_started = 0
+        self._nodes: list[_Node] = []
         gcs, self._dashboard = free_ports(2)
         self.address = f"127.0.0.1:{gcs}"
         self.jobs_address = f"http://127.0.0.1:{self._dashboard}"
@@ -49,9 +62,9 @@ class LoopbackCluster:
             port = self.address.rpartition(":")[2]
             dashboard = ["--dashboard-host=127.0.0.1", f"--dashboard-port={self._dashboard}"]
             client = f"--ray-client-server-port={free_ports(1)[0]}"
-            self._start("--head", f"--port={port}", "--num-cpus=0", client, *dashboard)
-            for _ in range(self._n_workers):
-                self.add_node()
+            self._start("--head", f"--port={port}", "--num-cpus=0", client, *dashboard).wait_until_up()
+            for node in [self._start_worker() for _ in range(self._n_workers)]:
+                node.wait_until_up()
         except BaseException:
             self._stop()
             raise
@@ -64,14 +77,14 @@ class LoopbackCluster:
 
     def add_node(self) -> None:
         """One more worker node of one CPU."""
-        self._start(f"--address={self.address}", "--num-cpus=1")
+        self._start_worker().wait_until_up()
 
     def processes(self) -> list[psutil.Process]:
         """Every process of every node that runs."""
         found: list[psutil.Process] = []
         for node in self._nodes:
             try:
-                found += psutil.Process(node.pid).children(recursive=True)
+                found += psutil.Process(node.process.pid).children(recursive=True)
             except psutil.NoSuchProcess:
                 continue
         return found
@@ -79,33 +92,32 @@ class LoopbackCluster:
     def worker_raylets(self) -> list[psutil.Process]:
         """The raylets of the nodes that work; not that of the head."""
         _head, *workers = self._nodes
-        ids = {node.pid for node in workers}
+        ids = {node.process.pid for node in workers}
         return [process for process in self.processes() if process.name() == "raylet" and process.ppid() in ids]
 
-    def _start(self, *options: str) -> None:
-        self._n_started += 1
-        log = self._folder / f"node-{self._n_started}.log"
+    def _start_worker(self) -> _Node:
+        return self._start(f"--address={self.address}", "--num-cpus=1")
+
+    def _start(self, *options: str) -> _Node:
+        log = self._folder / f"node-{len(self._nodes)}.log"
         (agent_port,) = free_ports(1)
         command = [str(_RAY), "start", "--block", "--node-ip-address=127.0.0.1", "--disable-usage-stats", *options]
         # Nodes of one machine would else claim the same ports.
         command += [f"--dashboard-agent-listen-port={agent_port}", "--min-worker-port=0", "--max-worker-port=0"]
         command += [f"--object-store-memory={_STORE_BYTES}"]
         with log.open("wb") as output:
-            node = subprocess.Popen(
+            process = subprocess.Popen(
                 command, stdout=output, stderr=subprocess.STDOUT, env=self.environment, start_new_session=True
             )
-        self._nodes.append(node)
-        deadline = time.monotonic() + _START_S
-        while "Ray runtime started" not in log.read_text():
-            if node.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"a node did not start: {log.read_text()}")
-            time.sleep(0.1)
+        self._nodes.append(_Node(process, log))
+        return self._nodes[-1]
 
     def _stop(self) -> None:
         everything = self.processes()
-        for node in reversed(self._nodes):
+        nodes = [node.process for node in self._nodes]
+        for node in reversed(nodes):
             node.terminate()
-        for node in self._nodes:
+        for node in nodes:
             try:
                 node.wait(timeout=30)
             except subprocess.TimeoutExpired:

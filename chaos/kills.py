@@ -11,8 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import count
 from pathlib import Path
@@ -63,6 +62,12 @@ class _Work:
     videos: Path
     bundle: Path
     reference: Path
+    haste: float = 1.0
+
+    def pause_s(self, victim: Victim, chance: random.Random) -> float:
+        """Before the next kill."""
+        pauses = _PAUSE_OF_DRIVERS_S if victim in (Victim.DRIVER, Victim.SUPERVISOR) else _PAUSE_S
+        return self.haste * chance.uniform(*pauses)
 
 
 class _Job:
@@ -111,7 +116,8 @@ def run_kills(n_kills: int, n_files: int, seed: int, folder: Path) -> Iterator[T
     each = max(1, n_kills // (len(Victim) + 1))
     kinds = list(Victim)
     mixed = [kinds[i % len(kinds)] for i in range(max(0, n_kills - each * len(kinds)))]
-    with _at_work(n_files, folder) as work:
+    with LoopbackCluster(folder) as cluster:
+        work = _begin(cluster, n_files, folder)
         numbers = count()
         for kind in kinds:
             yield _until_killed(work, kind.value, [kind] * each, chance, numbers)
@@ -120,24 +126,28 @@ def run_kills(n_kills: int, n_files: int, seed: int, folder: Path) -> Iterator[T
             yield _until_killed(work, "any of these, mixed", mixed, chance, numbers)
 
 
-def run_mixed(victims: Sequence[Victim], n_files: int, seed: int, folder: Path) -> Toll:
-    """These kills in this order, in as few jobs as have time for them."""
-    with _at_work(n_files, folder) as work:
-        return _until_killed(work, "mixed", list(victims), random.Random(seed), count())
+def run_mixed(
+    cluster: LoopbackCluster, victims: Sequence[Victim], n_files: int, seed: int, folder: Path, haste: float = 1.0
+) -> Toll:
+    """These kills in this order, in as few jobs as have time for them.
+
+    Args:
+        haste: by what the pauses from kill to kill are multiplied.
+    """
+    work = replace(_begin(cluster, n_files, folder), haste=haste)
+    return _until_killed(work, "mixed", list(victims), random.Random(seed), count())
 
 
-@contextmanager
-def _at_work(n_files: int, folder: Path) -> Iterator[_Work]:
-    """The cluster, and an undisturbed run on it."""
+def _begin(cluster: LoopbackCluster, n_files: int, folder: Path) -> _Work:
+    """The clips, the model, and an undisturbed run."""
     videos, bundle, reference = (folder / name for name in ("videos", "bundle", "undisturbed"))
     make_clips(videos, n_files)
     make_bundle(bundle)
-    with LoopbackCluster(folder) as cluster:
-        work = _Work(cluster, folder, videos, bundle, reference)
-        job = _Job(work, reference, False, folder / "undisturbed.log")
-        if job.process.wait(timeout=_JOB_S) != 0:
-            raise RuntimeError(f"the undisturbed run failed: {job.text()}")
-        yield work
+    work = _Work(cluster, folder, videos, bundle, reference)
+    job = _Job(work, reference, False, folder / "undisturbed.log")
+    if job.process.wait(timeout=_JOB_S) != 0:
+        raise RuntimeError(f"the undisturbed run failed: {job.text()}")
+    return work
 
 
 def _until_killed(work: _Work, name: str, todo: list[Victim], chance: random.Random, numbers: Iterator[int]) -> Toll:
@@ -157,7 +167,7 @@ def _round(work: _Work, name: str, todo: list[Victim], chance: random.Random, ou
         before = windows_written(out)
         submitted = bool(todo) and (todo[0] is Victim.SUPERVISOR or chance.random() < 0.25)
         job = _Job(work, out, submitted, out.with_name(f"{out.name}-{launch}.log"))
-        n_killed = _disturb(job, work.cluster, todo, chance)
+        n_killed = _disturb(job, work, todo, chance)
         killed += n_killed
         for window, run_id in windows_written(out).items():
             first_written.setdefault(window, run_id)
@@ -176,7 +186,7 @@ def _round(work: _Work, name: str, todo: list[Victim], chance: random.Random, ou
     return toll.told(notes)
 
 
-def _disturb(job: _Job, cluster: LoopbackCluster, todo: list[Victim], chance: random.Random) -> int:
+def _disturb(job: _Job, work: _Work, todo: list[Victim], chance: random.Random) -> int:
     """Kill while the job runs; how often it did."""
     killed, deadline = 0, time.monotonic() + _JOB_S
     due: float | None = None
@@ -188,21 +198,17 @@ def _disturb(job: _Job, cluster: LoopbackCluster, todo: list[Victim], chance: ra
             continue
         if due is None:
             if job.victims(Victim.PLAN) or job.victims(Victim.DECODE):
-                due = time.monotonic() + _pause_s(todo[0], chance)
+                due = time.monotonic() + work.pause_s(todo[0], chance)
             continue
         if time.monotonic() < due:
             continue
         victims = job.victims(todo[0])
         if victims and _kill(chance.choice(victims)):
             if todo.pop(0) is Victim.NODE:
-                cluster.add_node()
+                work.cluster.add_node()
             killed += 1
-            due = time.monotonic() + _pause_s(todo[0], chance) if todo else None
+            due = time.monotonic() + work.pause_s(todo[0], chance) if todo else None
     return killed
-
-
-def _pause_s(victim: Victim, chance: random.Random) -> float:
-    return chance.uniform(*(_PAUSE_OF_DRIVERS_S if victim in (Victim.DRIVER, Victim.SUPERVISOR) else _PAUSE_S))
 
 
 def _kill(process: psutil.Process) -> bool:

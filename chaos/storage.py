@@ -7,7 +7,7 @@ one.
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -90,18 +90,49 @@ FAULTS: tuple[Fault, ...] = (
 )
 
 
-def run_storage(n_files: int, folder: Path, faults: Iterable[Fault] = FAULTS) -> Iterator[Toll]:
-    """Each fault once, on a Ray in this process. One that this machine does not let us make is injected 0 times.
+def run_storage(n_files: int, folder: Path) -> Iterator[Toll]:
+    """Each fault once, on a Ray in this process and an object store on loopback.
 
     Yields:
         A line of the table after each fault.
     """
-    with _stage(n_files, folder) as stage:
-        for number, fault in enumerate(faults):
-            try:
-                yield stage.suffer(fault, folder / f"fault-{number}")
-            except CannotInjectError as error:
-                yield Toll(fault.name, notes=(f"not injected: {error}",))
+    with object_store() as door:
+        os.environ |= {
+            "RAY_BACKEND_LOG_LEVEL": "fatal",  # as runs of their own have it: Ray's C++ side would write into the table
+            "RAY_worker_niceness": "0",  # else workers stand back behind all that the machine does
+        }
+        ray.init(
+            address="local",
+            num_cpus=1,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="error",
+            _node_ip_address="127.0.0.1",
+        )
+        try:
+            yield from run_faults(FAULTS, n_files, folder, door)
+        finally:
+            ray.shutdown()
+
+
+def run_faults(faults: Iterable[Fault], n_files: int, folder: Path, door: Door) -> Iterator[Toll]:
+    """These faults, on the Ray that this process has. One that the machine does not let us make is injected 0 times.
+
+    Args:
+        door: of the object store that this process, and Ray with it, take for the real one.
+    """
+    clips, bundle = folder / "videos", folder / "bundle"
+    make_clips(clips, n_files)
+    make_bundle(bundle)
+    upload(clips, "videos")
+    stage = _Stage(clips, bundle, door, {False: folder / "undisturbed", True: folder / "undisturbed-s3"})
+    for remote, out in stage.references.items():
+        stage.annotate(remote, str(out))
+    for number, fault in enumerate(faults):
+        try:
+            yield stage.suffer(fault, folder / f"fault-{number}")
+        except CannotInjectError as error:
+            yield Toll(fault.name, notes=(f"not injected: {error}",))
 
 
 @dataclass(frozen=True)
@@ -177,31 +208,3 @@ class _Stage:
         if fault.remote:
             download(out.parent.name, out)
         return out
-
-
-@contextmanager
-def _stage(n_files: int, folder: Path) -> Iterator[_Stage]:
-    clips, bundle = folder / "videos", folder / "bundle"
-    make_clips(clips, n_files)
-    make_bundle(bundle)
-    with object_store() as door:
-        upload(clips, "videos")
-        os.environ |= {
-            "RAY_BACKEND_LOG_LEVEL": "fatal",  # as runs of their own have it: Ray's C++ side would write into the table
-            "RAY_worker_niceness": "0",  # else workers stand back behind all that the machine does
-        }
-        ray.init(
-            address="local",
-            num_cpus=1,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level="error",
-            _node_ip_address="127.0.0.1",
-        )
-        try:
-            stage = _Stage(clips, bundle, door, {False: folder / "undisturbed", True: folder / "undisturbed-s3"})
-            for remote, out in stage.references.items():
-                stage.annotate(remote, str(out))
-            yield stage
-        finally:
-            ray.shutdown()

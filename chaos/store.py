@@ -15,6 +15,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_ba
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 BUCKET = "archive"
+SECRET = "do-not-show-this"
 _ANSWERS = {"404": "404 Not Found", "500": "500 Internal Server Error", "503": "503 Slow Down"}
 
 
@@ -84,7 +85,7 @@ def object_store() -> Iterator[Door]:
     os.environ |= {
         "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}",
         "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_SECRET_ACCESS_KEY": SECRET,
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_EC2_METADATA_DISABLED": "true",
     }
