@@ -16,6 +16,7 @@ from ray.data import ActorPoolStrategy, DataContext
 from emolabel.config import Settings
 from emolabel.media.isolate import IsolatedMedia
 from emolabel.pipeline.cluster import StageShares
+from emolabel.pipeline.devices import process_ends_with_its_device
 from emolabel.pipeline.files import LocalFiles
 from emolabel.pipeline.messages import (
     Chunk,
@@ -128,8 +129,9 @@ class DecodeStage:
         )
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
-        for result in self._decode(Chunk.from_table(batch), self._tools):
-            yield windows_table([result])
+        with process_ends_with_its_device():
+            for result in self._decode(Chunk.from_table(batch), self._tools):
+                yield windows_table([result])
 
 
 class PredictStage:
@@ -145,7 +147,8 @@ class PredictStage:
         self._batch_size = batch_size
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        return windows_table(self._predict(windows_of(batch), self._model, self._batch_size))
+        with process_ends_with_its_device():
+            return windows_table(self._predict(windows_of(batch), self._model, self._batch_size))
 
 
 def _one_thread() -> None:
