@@ -62,9 +62,9 @@ def killer_of_workers_on(name: str) -> Iterator[list[int]]:
 
     def watch() -> None:
         while not stop.wait(0.02):
-            for process in psutil.process_iter(["cmdline"]):
+            for process in psutil.Process().children(recursive=True):
                 with suppress(psutil.Error, OSError):
-                    if "emolabel.media.child" in (process.info["cmdline"] or []):
+                    if "emolabel.media.child" in process.cmdline():
                         folder = f"/proc/{process.pid}/fd"
                         if any(os.readlink(f"{folder}/{fd}").endswith(name) for fd in os.listdir(folder)):
                             worker = process.parent()
