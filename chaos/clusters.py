@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +14,7 @@ from types import TracebackType
 import psutil
 
 _RAY = Path(sys.executable).parent / "ray"
-_START_S = 120.0
+_START_S, _TRIES = 120.0, 3
 _STORE_BYTES = 200_000_000
 
 
@@ -42,6 +43,7 @@ class LoopbackCluster:
         """
         self._folder, self._n_workers = folder, n_workers
         self._nodes: list[_Node] = []
+        self._n_launched = 0
         gcs, self._dashboard = free_ports(2)
         self.address = f"127.0.0.1:{gcs}"
         self.jobs_address = f"http://127.0.0.1:{self._dashboard}"
@@ -62,9 +64,8 @@ class LoopbackCluster:
             port = self.address.rpartition(":")[2]
             dashboard = ["--dashboard-host=127.0.0.1", f"--dashboard-port={self._dashboard}"]
             client = f"--ray-client-server-port={free_ports(1)[0]}"
-            self._start("--head", f"--port={port}", "--num-cpus=0", client, *dashboard).wait_until_up()
-            for node in [self._start_worker() for _ in range(self._n_workers)]:
-                node.wait_until_up()
+            self._start(["--head", f"--port={port}", "--num-cpus=0", client, *dashboard])
+            self._start(self._worker, n=self._n_workers)
         except BaseException:
             self._stop()
             raise
@@ -77,7 +78,7 @@ class LoopbackCluster:
 
     def add_node(self) -> None:
         """One more worker node of one CPU."""
-        self._start_worker().wait_until_up()
+        self._start(self._worker)
 
     def processes(self) -> list[psutil.Process]:
         """Every process of every node that runs."""
@@ -95,11 +96,31 @@ class LoopbackCluster:
         ids = {node.process.pid for node in workers}
         return [process for process in self.processes() if process.name() == "raylet" and process.ppid() in ids]
 
-    def _start_worker(self) -> _Node:
-        return self._start(f"--address={self.address}", "--num-cpus=1")
+    @property
+    def _worker(self) -> list[str]:
+        return [f"--address={self.address}", "--num-cpus=1"]
 
-    def _start(self, *options: str) -> _Node:
-        log = self._folder / f"node-{len(self._nodes)}.log"
+    def _start(self, options: Sequence[str], n: int = 1) -> None:
+        """Start nodes of one kind side by side.
+
+        Raises:
+            RuntimeError: one did not come up.
+        """
+        for node in [self._launch(options) for _ in range(n)]:
+            for _ in range(_TRIES - 1):
+                try:
+                    node.wait_until_up()
+                    break
+                except RuntimeError:  # Ray itself gives a node half a minute, which a busy machine may pass
+                    node.process.terminate()
+                    self._nodes.remove(node)
+                    node = self._launch(options)
+            else:
+                node.wait_until_up()
+
+    def _launch(self, options: Sequence[str]) -> _Node:
+        self._n_launched += 1
+        log = self._folder / f"node-{self._n_launched}.log"
         (agent_port,) = free_ports(1)
         command = [str(_RAY), "start", "--block", "--node-ip-address=127.0.0.1", "--disable-usage-stats", *options]
         # Nodes of one machine would else claim the same ports.

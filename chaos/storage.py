@@ -6,6 +6,7 @@ one.
 """
 
 import os
+import signal
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -109,6 +110,8 @@ def run_storage(n_files: int, folder: Path) -> Iterator[Toll]:
             logging_level="error",
             _node_ip_address="127.0.0.1",
         )
+        # Ray puts a handler of its own there, which would end us with mounts left behind.
+        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
         try:
             yield from run_faults(FAULTS, n_files, folder, door)
         finally:
