@@ -3,16 +3,13 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test test-chaos lint bench chaos lock clean
+.PHONY: demo test lint bench chaos lock clean
 
 demo: $(READY)  ## make a few clips, label them, show the labels
 	$(BIN)/emolabel demo --folder demo-out
 
 test: lint  ## everything but the benchmarks and the long form of the faults
-	$(BIN)/pytest -m "not chaos"
-
-test-chaos: $(READY)  ## one kill of each kind, and a handful of storage faults
-	$(BIN)/pytest -m chaos --timeout 600
+	$(BIN)/pytest
 
 lint: $(READY)
 	$(BIN)/ruff check .

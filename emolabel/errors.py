@@ -122,6 +122,11 @@ def contained(error: Exception) -> MediaError:
     Raises:
         Exception: the same error, where the process cannot go on: a GPU context that failed once fails for ever.
     """
-    if "CUDA error" in str(error):
+    if breaks_process(error):
         raise error
     return MediaError(Status.FAILED, f"internal error, please report it: {type(error).__name__}: {error}")
+
+
+def breaks_process(error: Exception) -> bool:
+    """Whether nothing that this process tries on its GPU will work any more."""
+    return "CUDA error" in str(error)

@@ -1,5 +1,6 @@
 """The command line as a user meets it: exit statuses, one-line errors, no tracebacks."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import emolabel
-from emolabel.demo import make_demo_clips
+from emolabel.cli import main
 
 
 def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -31,16 +32,32 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         (["bundle", "import", "new", "--face", "videos/a.mp4"], "videos/a.mp4"),
     ],
 )
-def test_mistakes_are_one_line_and_status_1(tmp_path: Path, arguments: list[str], message: str) -> None:
+def test_mistakes_are_one_line_and_status_1(
+    tmp_path: Path,
+    arguments: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     (tmp_path / "videos").mkdir()
     (tmp_path / "videos" / "a.mp4").write_bytes(b"x")
     (tmp_path / "empty").mkdir()
     (tmp_path / "list.csv").write_text("path\na.mp4\n")
-    got = run(*arguments, cwd=tmp_path)
-    assert got.returncode == 1
-    assert message in got.stderr
-    assert len(got.stderr.strip().splitlines()) == 1
-    assert "Traceback" not in got.stderr + got.stdout
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["emolabel", *arguments])
+    with pytest.raises(SystemExit) as ended:  # in this process: another one would load torch each time
+        main()
+    out, err = capsys.readouterr()
+    assert ended.value.code == 1
+    assert message in err
+    assert len(err.strip().splitlines()) == 1
+    assert "Traceback" not in out + err
+
+
+def test_a_mistake_seen_from_outside(tmp_path: Path) -> None:
+    got = run("annotate", "gone/*.mp4", "-o", "out", cwd=tmp_path)
+    assert (got.returncode, got.stdout) == (1, "")
+    assert got.stderr == "emolabel: no inputs found in gone/*.mp4\n"
 
 
 def test_unknown_option_is_status_2(tmp_path: Path) -> None:
@@ -58,13 +75,13 @@ def test_version_and_import_are_light(tmp_path: Path) -> None:
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_first_run_second_run_dry_run_and_strict(tmp_path: Path) -> None:
-    clips = tmp_path / "clips"
-    make_demo_clips(clips)
-    (clips / "long.mp4").unlink()
+def test_first_run_second_run_dry_run_and_strict(clips: Path, tmp_path: Path) -> None:
+    (tmp_path / "clips").mkdir()
+    for name in ("two_faces.mp4", "no_sound.mp4", "broken.mp4"):
+        shutil.copy(clips / name, tmp_path / "clips")
     dry = run("annotate", "clips", "-o", "out", "--dry-run", cwd=tmp_path)
     assert dry.returncode == 0, dry.stderr
-    assert "6 inputs: 0 done already, 6 to do" in dry.stdout
+    assert "3 inputs: 0 done already, 3 to do" in dry.stdout
     assert "1 of the probed ones cannot be read" in dry.stdout
     assert "one window takes about" in dry.stdout
     assert not (tmp_path / "out").exists()
@@ -78,5 +95,5 @@ def test_first_run_second_run_dry_run_and_strict(tmp_path: Path) -> None:
 
     second = run("annotate", "clips", "-o", "out", "--strict", cwd=tmp_path)
     assert second.returncode == 3  # what failed before has still failed
-    assert "6 inputs were finished by earlier runs and left as they are (1 of them failed)" in second.stdout
+    assert "3 inputs were finished by earlier runs and left as they are (1 of them failed)" in second.stdout
     assert "nothing left to do" in second.stdout

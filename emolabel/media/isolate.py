@@ -22,6 +22,10 @@ from emolabel.types import AudioClip, FrameBatch, Int64Array, MediaInfo, UInt8Ar
 _DEADLY: Final = (Status.TIMEOUT, Status.CRASHED, Status.OUT_OF_MEMORY, Status.FAILED)
 """After these the child is replaced, and decord is not asked again."""
 
+_KILLS_FORGIVEN: Final = 3
+"""For one answer, or one stream of frames: the kernel's out-of-memory killer strikes the same file each time, somebody
+else's SIGKILL seldom twice."""
+
 _MAX_TIMES_BYTES: Final = 1 << 28
 _MAX_AUDIO_BYTES: Final = 1 << 32
 
@@ -134,11 +138,13 @@ class IsolatedMedia:
     def _ask_whole(
         self, request: wire.Header, timeout_s: float, max_payload: int, *, opens: bool = False
     ) -> tuple[wire.Header, UInt8Array]:
-        """Ask what can be asked again: once more where the child was killed, for which the file may not be to blame."""
-        try:
-            return self._ask(request, b"", timeout_s, max_payload, opens=opens)
-        except KilledFromOutside:
-            return self._ask(request, b"", timeout_s, max_payload, opens=opens)
+        """Ask what can be asked again where the child was killed, for which the file may not be to blame."""
+        for _ in range(_KILLS_FORGIVEN):
+            try:
+                return self._ask(request, b"", timeout_s, max_payload, opens=opens)
+            except KilledFromOutside:
+                continue
+        return self._ask(request, b"", timeout_s, max_payload, opens=opens)
 
     def _ask(
         self, request: wire.Header, payload: bytes, timeout_s: float, max_payload: int, *, opens: bool = False
@@ -196,7 +202,7 @@ class FrameStream(Iterator[FrameBatch]):
         self._media, self._video = media, info.video
         self._n_wanted, self._n_decoded = len(indices), 0
         self._use_decord = True
-        self._killed = False
+        self._n_killed = 0
 
     @property
     def damage(self) -> str | None:
@@ -220,9 +226,9 @@ class FrameStream(Iterator[FrameBatch]):
         try:
             return self._next()
         except KilledFromOutside:
-            if self._killed:
+            if self._n_killed == _KILLS_FORGIVEN:
                 raise
-            self._killed = True  # the same road again: the file may have had no part in it
+            self._n_killed += 1  # the same road again: the file may have had no part in it
             return self._next_or_again()
         except MediaError as error:
             if error.status not in _DEADLY or not self._use_decord:

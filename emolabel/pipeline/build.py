@@ -17,6 +17,7 @@ from emolabel.config import Settings
 from emolabel.media.isolate import IsolatedMedia
 from emolabel.pipeline.clips import with_clips
 from emolabel.pipeline.cluster import StageShares
+from emolabel.pipeline.devices import process_ends_with_its_device
 from emolabel.pipeline.files import LocalFiles
 from emolabel.pipeline.messages import Source, WindowResult, sources_of, sources_table
 from emolabel.pipeline.parcels import chunk_parcels, chunks_of, results_of, window_parcel
@@ -135,13 +136,14 @@ class DecodeStage:
         )
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
-        chunks = chunks_of(batch)
-        results = (self._finished(result) for chunk in chunks for result in self._decode(chunk, self._tools))
-        if len(chunks) > 1:
-            yield window_parcel(list(results))
-            return
-        for result in results:  # a window of a long chunk moves on as soon as it is decoded
-            yield window_parcel([result])
+        with process_ends_with_its_device():
+            chunks = chunks_of(batch)
+            results = (self._finished(result) for chunk in chunks for result in self._decode(chunk, self._tools))
+            if len(chunks) > 1:
+                yield window_parcel(list(results))
+                return
+            for result in results:  # a window of a long chunk moves on as soon as it is decoded
+                yield window_parcel([result])
 
     def _finished(self, result: WindowResult) -> WindowResult:
         return with_clips(result, self._tools.spec) if self._stored else result
@@ -160,7 +162,8 @@ class PredictStage:
         self._batch_size = batch_size
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        return window_parcel(self._predict(results_of(batch), self._model, self._batch_size))
+        with process_ends_with_its_device():
+            return window_parcel(self._predict(results_of(batch), self._model, self._batch_size))
 
 
 def _one_thread() -> None:

@@ -9,8 +9,12 @@ import av
 import numpy as np
 import pytest
 
-from chaos.hostile import LIMITS, ClockedMedia, Outcome, Report, Watch, make_secrets, run_hostile, seed_clips, table_of
-from chaos.mutate import MUTATIONS, Case, Clip, Lures, make_cases, parts_of, with_part_replaced
+from chaos.cases import Case, Clip, Lures
+from chaos.containers import parts_of, with_part_replaced
+from chaos.hostile import Report, run_hostile, seed_clips, table_of
+from chaos.lures import Watch, make_secrets
+from chaos.mutate import MUTATIONS, make_cases
+from chaos.trial import LIMITS, ClockedMedia, Outcome
 from emolabel.errors import MediaError, Status
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="inotify, FIFOs and sparse files as Linux has them")

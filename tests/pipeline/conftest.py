@@ -1,61 +1,27 @@
-"""Clips and clusters for the tests of whole runs."""
+"""An undisturbed run, which several modules compare theirs with."""
 
-import os
-from collections.abc import Iterator
+import shutil
 from pathlib import Path
 
 import pytest
 
-from emolabel.demo import make_demo_clips
-from emolabel.models.bundle import save_bundle
-from emolabel.models.pini2017 import FaceConfig, MotionConfig, Pini2017, Pini2017Config
-from emolabel.sampling import FrameSampling, SliceSampling
-
-os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+import emolabel
 
 
 @pytest.fixture(scope="session")
-def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo's clips: six videos and a broken one."""
-    folder = tmp_path_factory.mktemp("demo") / "clips"
-    make_demo_clips(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def ray_here() -> Iterator[None]:
-    """A Ray of two CPUs in this process, which runs then use instead of starting their own."""
-    import ray
-
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
-    yield
-    ray.shutdown()
+def folder(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The clips, and a text; `gone.mp4` is asked for, but not there."""
+    copy = tmp_path_factory.mktemp("runs") / "videos"
+    shutil.copytree(clips, copy)
+    (copy / "notes.txt").write_text("not a video")
+    return copy
 
 
 @pytest.fixture(scope="session")
-def quick(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A bundle with all three branches that costs little: a small face backbone, eight frames, one slice."""
-    face = FaceConfig(backbone="timm:mobilenetv3_small_050", sampling=FrameSampling(count=8, crop_px=64))
-    return _save(Pini2017Config(face=face, motion=MotionConfig(sampling=SliceSampling(count=1))), tmp_path_factory)
-
-
-@pytest.fixture(scope="session")
-def quickest(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A bundle with the face and audio branches that looks at two frames."""
-    face = FaceConfig(backbone="timm:mobilenetv3_small_050", sampling=FrameSampling(count=2, crop_px=64))
-    return _save(Pini2017Config(face=face, motion=None), tmp_path_factory)
-
-
-@pytest.fixture(scope="session")
-def attentive(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A bundle that looks at as many frames as the default one, with a small face backbone."""
-    face = FaceConfig(backbone="timm:mobilenetv3_small_050", sampling=FrameSampling(count=48, crop_px=64))
-    return _save(Pini2017Config(face=face, motion=None), tmp_path_factory)
-
-
-def _save(config: Pini2017Config, tmp_path_factory: pytest.TempPathFactory) -> str:
-    model = Pini2017(config)
-    model.reset_parameters(seed=1)
-    folder = tmp_path_factory.mktemp("bundle") / "quick"
-    save_bundle(model.eval(), folder, name="quick", trained=dict.fromkeys(model.parts(), False))
-    return str(folder)
+def done(folder: Path, quick: str, tmp_path_factory: pytest.TempPathFactory, ray_here: None) -> Path:
+    """An undisturbed run: two workers, batches of 16."""
+    out = tmp_path_factory.mktemp("runs") / "out"
+    progress = emolabel.annotate([folder, folder / "gone.mp4"], out, model=quick, workers=2)
+    assert progress.n_finished == progress.n_inputs == 9
+    assert progress.n_failed == 2  # broken and gone; a text file in a folder is no failure
+    return out

@@ -19,18 +19,18 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
-def many(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two dozen inputs."""
+def videos(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Thirty windows of a second, and two inputs that have none."""
     folder = tmp_path_factory.mktemp("kill") / "videos"
     folder.mkdir()
-    for i in range(3):
-        for clip in clips.iterdir():
-            shutil.copy(clip, folder / f"{i}-{clip.name}")
+    for name in ("short.mp4", "no_face.mp4", "no_sound.mp4", "broken.mp4"):
+        for i in range(2):
+            shutil.copy(clips / name, folder / f"{i}-{name}")
     return folder
 
 
 def command(folder: Path, out: Path, model: str) -> list[str]:
-    arguments = ["annotate", str(folder), "-o", str(out), "--model", model, "--window", "1"]
+    arguments = ["annotate", str(folder), "-o", str(out), "--model", model, "--window", "1", "--workers", "1"]
     return [sys.executable, "-m", "emolabel", *arguments]
 
 
@@ -38,14 +38,14 @@ def written_rows(out: Path) -> int:
     return sum(pq.read_metadata(path).num_rows for path in (out / "labels").glob("*.parquet"))
 
 
-def test_driver_killed_half_way(many: Path, quickest: str, tmp_path: Path) -> None:
+def test_driver_killed_half_way(videos: Path, quickest: str, tmp_path: Path, ray_here: None) -> None:
     undisturbed, out = tmp_path / "undisturbed", tmp_path / "out"
-    subprocess.run(command(many, undisturbed, quickest), check=True, timeout=240)
+    emolabel.annotate(videos, undisturbed, model=quickest, window=1, workers=2)
     n_rows = written_rows(undisturbed)
 
-    driver = subprocess.Popen(command(many, out, quickest), start_new_session=True)
+    driver = subprocess.Popen(command(videos, out, quickest), start_new_session=True)
     deadline = time.monotonic() + 120
-    while written_rows(out) == 0:
+    while not (written_rows(out) and any((out / "inputs").glob("*.parquet"))):
         assert driver.poll() is None, "the run ended before it could be killed"
         assert time.monotonic() < deadline, "no labels appeared"
         time.sleep(0.05)
@@ -54,7 +54,7 @@ def test_driver_killed_half_way(many: Path, quickest: str, tmp_path: Path) -> No
 
     before = labels_of(out)  # every file can be read
     assert 0 < len(before) < n_rows, "killed too late to show anything"
-    again = subprocess.run(command(many, out, quickest), check=True, timeout=240, capture_output=True, text=True)
+    again = subprocess.run(command(videos, out, quickest), check=True, timeout=240, capture_output=True, text=True)
     assert "finished by earlier runs" in again.stdout
     # Nothing that was written has been computed again: the second run's windows are those that were missing.
     counts = re.search(r"^windows: (.*)$", again.stdout, re.MULTILINE)
@@ -65,11 +65,11 @@ def test_driver_killed_half_way(many: Path, quickest: str, tmp_path: Path) -> No
     assert len(list(out.glob("**/.*part*"))) == 0
 
 
-def test_two_jobs_cannot_write_to_one_folder(many: Path, quickest: str, tmp_path: Path) -> None:
+def test_two_jobs_cannot_write_to_one_folder(videos: Path, quickest: str, tmp_path: Path) -> None:
     from emolabel.errors import OutputError
     from emolabel.pipeline.output import OutputFolder
 
     folder = OutputFolder(str(tmp_path / "out"))
     folder.create()
     with folder.locked(), pytest.raises(OutputError, match="another job is writing"):
-        emolabel.annotate(many, tmp_path / "out", model=quickest)
+        emolabel.annotate(videos, tmp_path / "out", model=quickest)

@@ -31,24 +31,6 @@ EXPECTED = {  # name: status, windows, whether its rows show a face
 }
 
 
-@pytest.fixture(scope="module")
-def folder(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    copy = tmp_path_factory.mktemp("runs") / "videos"
-    shutil.copytree(clips, copy)
-    (copy / "notes.txt").write_text("not a video")
-    return copy
-
-
-@pytest.fixture(scope="module")
-def done(folder: Path, quick: str, tmp_path_factory: pytest.TempPathFactory, ray_here: None) -> Path:
-    """An undisturbed run: two workers, batches of 16."""
-    out = tmp_path_factory.mktemp("runs") / "out"
-    progress = emolabel.annotate([folder, folder / "gone.mp4"], out, model=quick, workers=2)
-    assert progress.n_finished == progress.n_inputs == len(EXPECTED)
-    assert progress.n_failed == 2  # broken and gone; a text file in a folder is no failure
-    return out
-
-
 def test_every_input_has_one_row_with_its_status(done: Path) -> None:
     inputs = emolabel.read_inputs(str(done))
     inputs["name"] = inputs["input"].map(lambda path: Path(path).name)
@@ -133,7 +115,7 @@ def test_a_run_goes_on_inside_a_long_video(folder: Path, quick: str, done: Path,
         for path in (out / kind).glob("*.parquet"):
             path.unlink()
         table.to_parquet(out / kind / "part-before.parquet", schema=getattr(schema, kind.upper()), index=False)
-    progress = emolabel.annotate([folder, folder / "gone.mp4"], out, model=quick)
+    progress = emolabel.annotate([folder, folder / "gone.mp4"], out, model=quick, workers=1)
     assert (progress.n_inputs, progress.n_resumed, progress.n_windows) == (1, 1, 2)
     fresh = labels_of(out)
     assert sorted(fresh.loc[fresh["run_id"] == progress.run_id, "window_index"]) == [2, 4]
@@ -143,7 +125,8 @@ def test_a_run_goes_on_inside_a_long_video(folder: Path, quick: str, done: Path,
 
 def test_every_face_gets_a_row_when_asked(folder: Path, quickest: str, tmp_path: Path, ray_here: None) -> None:
     out = tmp_path / "out"
-    emolabel.annotate([folder / "two_faces.mp4", folder / "no_face.mp4"], out, model=quickest, faces="all", window=None)
+    both = [folder / "two_faces.mp4", folder / "no_face.mp4"]
+    emolabel.annotate(both, out, model=quickest, faces="all", window=None, workers=1)
     labels = labels_of(out)
     labels["name"] = labels["input"].map(lambda path: Path(path).name)
     assert labels[labels["name"] == "two_faces.mp4"]["face_id"].tolist() == [0, 1]
