@@ -3,13 +3,20 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint bench chaos lock clean
+.PHONY: demo test test-slurm train-smoke lint bench chaos lock clean
 
 demo: $(READY)  ## make a few clips, label them, show the labels
 	$(BIN)/emolabel demo --folder demo-out
 
-test: lint  ## everything but the benchmarks and the long form of the faults
-	$(BIN)/pytest
+test: lint  ## everything but the benchmarks, the long form of the faults, and SLURM
+	$(BIN)/pytest -m "not slurm"
+
+test-slurm: $(READY)  ## the batch scripts on a SLURM of two nodes, which it installs (on Debian, as root) and starts
+	sh tests/slurm/install.sh
+	$(BIN)/pytest -m slurm --timeout 1800
+
+train-smoke: $(READY)  ## the whole training procedure on a few hundred composite clips
+	PATH="$(CURDIR)/$(BIN):$$PATH" sh training/smoke.sh ../shared/labelled smoke-out
 
 lint: $(READY)
 	$(BIN)/ruff check .

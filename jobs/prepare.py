@@ -1,11 +1,12 @@
 """`python jobs/prepare.py MANIFEST... -o OUT`: store face crops and sound of labelled clips, for training."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from emolabel.cli import console, run_app
-from emolabel.errors import Status
+from emolabel.errors import ConfigError, Status
 from emolabel.pipeline.annotate import RunOptions
 from emolabel.pipeline.prepare import PreparedFaces, PrepareSettings, prepare_inputs
 from emolabel.sampling import AudioSampling, FrameSampling, InputSpec, SliceSampling
@@ -23,10 +24,16 @@ def prepare(
     model: Annotated[
         str | None, typer.Option(help="Bundle that says what is stored, in place of the options below.")
     ] = None,
+    settings: Annotated[
+        Path | None, typer.Option(help="Training settings (TOML) whose model says what is stored, likewise.")
+    ] = None,
     face: Annotated[bool, typer.Option(help="Store face crops.")] = True,
     face_px: Annotated[int, typer.Option(help="Side of a face crop.")] = 160,
     face_frames: Annotated[int, typer.Option(help="Face crops of each clip, evenly spaced.")] = 48,
-    motion: Annotated[bool, typer.Option(help="Store slices of consecutive face crops.")] = False,
+    motion: Annotated[
+        bool | None,
+        typer.Option(help="Store slices of consecutive face crops [default: as --settings or --model say]."),
+    ] = None,
     motion_px: Annotated[int, typer.Option(help="Side of a crop in a slice.")] = 112,
     motion_slices: Annotated[int, typer.Option(help="Slices of each clip, evenly spaced.")] = 32,
     motion_length: Annotated[int, typer.Option(help="Crops of each slice.")] = 16,
@@ -55,11 +62,13 @@ def prepare(
         motion=SliceSampling(motion_slices, motion_length, motion_px, margin, square) if motion else None,
         audio=AudioSampling(audio_hz) if audio else None,
     )
-    if model is not None:
-        from emolabel.models.bundle import load_bundle
-
-        spec = load_bundle(model).model.input_spec
-    settings = PrepareSettings(spec, faces, max_audio)
+    wanted = _spec_of(model, settings)
+    if wanted is not None:
+        spec = InputSpec(
+            face=wanted.face if face else None,
+            motion=wanted.motion if motion in (None, True) else None,
+            audio=wanted.audio if audio else None,
+        )
     options = RunOptions(
         detector_device=detector_device,
         workers=workers,
@@ -69,8 +78,23 @@ def prepare(
         retry=frozenset(status for status in Status if status.failure and retry_failed),
     )
     with live_progress(console) as on_progress:
-        progress = prepare_inputs(inputs, out, settings, options, on_progress)
+        progress = prepare_inputs(inputs, out, PrepareSettings(spec, faces, max_audio), options, on_progress)
     print_summary(console, progress)
+
+
+def _spec_of(model: str | None, settings: Path | None) -> InputSpec | None:
+    """What a bundle or the model of some settings looks at; None where neither is given."""
+    if model is not None and settings is not None:
+        raise ConfigError("give --model or --settings, not both")
+    if settings is not None:
+        from training.settings import read_settings
+
+        return read_settings(settings).model.input_spec
+    if model is not None:
+        from emolabel.models.bundle import load_bundle
+
+        return load_bundle(model).model.input_spec
+    return None
 
 
 if __name__ == "__main__":
