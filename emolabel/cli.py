@@ -141,6 +141,19 @@ def bundle_show(model: Annotated[str, typer.Argument(help="Built-in name, folder
     console.print(describe_bundle(load_bundle(model)), markup=False)
 
 
+@bundle_app.command("ensemble")
+def bundle_ensemble(
+    out: Annotated[Path, typer.Argument(help="Folder to write.")],
+    members: Annotated[list[str], typer.Argument(metavar="MEMBER...", help="Bundles of the same model.")],
+    name: Annotated[str, typer.Option(help="What rows will say.")] = "ensemble",
+) -> None:
+    """Write a bundle that averages several, and says of each window how far they agree."""
+    from emolabel.models.ensemble.bundle import make_ensemble
+
+    bundle = make_ensemble(members, out, name=name)
+    console.print(f"{out}: {bundle.name}, sha256 {bundle.sha256}")
+
+
 @bundle_app.command("import")
 def bundle_import(
     out: Annotated[Path, typer.Argument(help="Folder to write.")],
