@@ -23,7 +23,7 @@ from emolabel.labels import EMOTIONS
 from emolabel.types import ClipInputs, CropSequence, Float32Array
 
 _CONTENT = ("face", "motion", "audio")
-_NEEDED = ("video_id", "input", "label", "status", *_CONTENT)
+_NEEDED = ("video_id", "input", "start_s", "label", "status", *_CONTENT)
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,8 @@ class Sample:
 
     sample_id: str
     input: str
+    start_s: float
+    """Where in the input it starts."""
     label: int
     """Its number in `labels.EMOTIONS`."""
     subject: str | None
@@ -59,7 +61,8 @@ class PreparedSet:
         found, self.unusable = _samples(self._batches)
         if not found:
             raise TrainingError(f"{folder} has no sample with a label and something to see or hear")
-        found.sort(key=lambda pair: pair[0].input)  # ids depend on when files were copied
+        # Ids depend on when files were copied.
+        found.sort(key=lambda pair: (pair[0].input, pair[0].start_s))
         self.samples: tuple[Sample, ...] = tuple(sample for sample, _ in found)
         """`unusable` counts the rows that are left out, by status."""
         self._rows = [row for _, row in found]
@@ -131,7 +134,7 @@ def _sample(fields: dict[str, Any], present: dict[str, bool]) -> Sample:
         )
     subject, split, dataset = (_text(fields.get(name)) for name in ("subject", "split", "dataset"))
     label = EMOTIONS.index(fields["label"])
-    return Sample(fields["video_id"], fields["input"], label, subject, split, dataset, **present)
+    return Sample(fields["video_id"], fields["input"], fields["start_s"], label, subject, split, dataset, **present)
 
 
 def _text(value: object) -> str | None:

@@ -66,7 +66,7 @@ def ray_session(address: str | None) -> Iterator[ClusterSize]:
                 # Without an address Ray announces itself to the whole network.
                 **({"include_dashboard": False, "_node_ip_address": "127.0.0.1"} if local else {}),
             )
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except Exception as error:  # Ray raises plain ones too, when a node does not start in time for instance
         raise EmolabelError(f"no Ray cluster answers at {address}: {error}") from error
     try:
         yield _size()
