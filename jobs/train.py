@@ -1,6 +1,5 @@
 """`python jobs/train.py CONFIG.toml --set NAME=FOLDER... -o OUT`: train the folds of a model, and their ensemble."""
 
-import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -36,7 +35,7 @@ def train(
 
     from training.cross_validate import cross_validate, print_results
     from training.fold import EpochReport, Stopped
-    from training.run_folds import FoldOptions, request_stop
+    from training.run_folds import FoldOptions
     from training.settings import read_settings
 
     settings = read_settings(config)
@@ -56,7 +55,6 @@ def train(
         )
 
     options = FoldOptions(parallel=parallel, cpus_per_fold=cpus_per_fold, device=device, address=address)
-    signal.signal(signal.SIGTERM, lambda *_: request_stop(out))
     try:
         results = cross_validate(settings, _folders(sets), out, options, tell, single=single)
     except Stopped as stopped:

@@ -182,7 +182,9 @@ class _Run:
     def _stage(self, name: str, settings: StageSettings) -> BranchStage | FusionStage:
         seed = self._settings.seed
         if name == FUSION:
-            return FusionStage(self._model, settings, self._primary, self._split, seed, self._caches())
+            return FusionStage(
+                self._model, settings, self._primary, self._split, seed, self._caches(*self._model.branches)
+            )
         names = settings.sets or (self._settings.primary,)
         learnt: dict[str, Sequence[int]] = {set_name: range(len(self._sets[set_name])) for set_name in names}
         if self._settings.primary in learnt:
@@ -190,14 +192,14 @@ class _Run:
         return BranchStage(self._model, name, settings, self._sets, learnt, seed)
 
     def _measure(self, name: str) -> Measured | None:
-        return measure_branch(self._model, name, self._primary, self._split.held_out, self._caches())
+        return measure_branch(self._model, name, self._primary, self._split.held_out, self._caches(name))
 
-    def _caches(self) -> dict[str, TrunkOutputs]:
+    def _caches(self, *branches: str) -> dict[str, TrunkOutputs]:
         """Of the primary data set. Opened anew each time: that is cheap, and a trunk may have changed."""
         return {
             name: TrunkOutputs(self._branch(name), self._primary, name)
-            for name, stage in self._settings.stages.items()
-            if stage.cache_trunk
+            for name in branches
+            if self._settings.stages[name].cache_trunk
         }
 
     def _branch(self, name: str) -> Branch:

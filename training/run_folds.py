@@ -5,7 +5,10 @@ A fold's folder is its checkpoint and its log, so all machines of the cluster mu
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -76,13 +79,13 @@ def run_folds(
         on_epoch: called with the fold's name after each of its epochs.
 
     Raises:
-        Stopped: `request_stop` was called; every fold has written its checkpoint.
+        Stopped: SIGTERM came, or `request_stop` was called; every fold has written its checkpoint.
         TrainingError: a fold failed; the others were finished first.
     """
     (out / _STOP).unlink(missing_ok=True)
     todo = [fold for fold in folds if not (out / fold_name(fold) / BUNDLE).exists()]
     if todo:
-        with ray_session(options.address) as size, engine_errors():
+        with ray_session(options.address) as size, engine_errors(), _sigterm_stops(out):
             shares = share_folds(size, len(todo), options)
             failed = _run(settings, sets, todo, out, shares, options.retries, on_epoch)
         if failed:
@@ -95,6 +98,19 @@ def run_folds(
 def request_stop(out: Path) -> None:
     """Ask all folds to end after the epoch that they are in."""
     (out / _STOP).touch()
+
+
+@contextmanager
+def _sigterm_stops(out: Path) -> Iterator[None]:
+    """SIGTERM is a request to stop. Installed after Ray, which would abort the process with a dump of its stack."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: request_stop(out))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def fold_name(fold: int | None) -> str:

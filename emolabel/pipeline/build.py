@@ -54,8 +54,9 @@ def run_pipeline(
     results makes up for both: it knows what it has, and asks again for what is missing.
 
     Args:
-        together: small inputs share a task, and its fate.
+        together: small inputs share a task, and its fate; tasks share an actor's queue, and what its death costs.
     """
+    queued = 2 if together else 1
     with _data_context():
         results = (
             ray.data.from_arrow(_blocks(sources, shares))
@@ -77,7 +78,7 @@ def run_pipeline(
                 num_gpus=shares.decode_gpus,
                 max_task_retries=_TASK_RETRIES,
                 # Chunks take seconds: a queue in front of one actor would leave others idle at the end.
-                compute=ActorPoolStrategy(size=shares.n_decode, max_tasks_in_flight_per_actor=2),
+                compute=ActorPoolStrategy(size=shares.n_decode, max_tasks_in_flight_per_actor=queued),
             )
         )
         if bundle is not None:
@@ -90,7 +91,7 @@ def run_pipeline(
                 num_cpus=shares.predict_cpus,
                 num_gpus=shares.predict_gpus,
                 max_task_retries=_TASK_RETRIES,
-                compute=ActorPoolStrategy(size=shares.n_predict, max_tasks_in_flight_per_actor=2),
+                compute=ActorPoolStrategy(size=shares.n_predict, max_tasks_in_flight_per_actor=queued),
             )
         for batch in results.iter_batches(batch_size=None, batch_format="pyarrow"):
             yield from results_of(batch)
