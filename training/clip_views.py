@@ -7,7 +7,7 @@ from torch import Tensor
 
 from emolabel.models.pini2017 import Pini2017
 from emolabel.models.pini2017.branches import Branch
-from emolabel.types import ClipInputs
+from emolabel.sampling import InputSpec
 from training.prepared import PreparedSet
 from training.trunk_cache import TrunkOutputs
 
@@ -26,7 +26,8 @@ def clip_views(
     branch = model.branches[name]
     assert isinstance(branch, Branch)
     if name not in caches:
-        clips = [ClipInputs(**{name: getattr(prepared.clip(number), name)}) for number in numbers]
+        spec = InputSpec(**{name: getattr(model.input_spec, name)})
+        clips = [prepared.clip(number, spec) for number in numbers]
         views = model.views(model.collate(clips))[name]
         return views.features, views.present
     device = branch.classifier.weight.device

@@ -20,10 +20,12 @@ import pyarrow.parquet as pq
 
 from emolabel.errors import Status, TrainingError
 from emolabel.labels import EMOTIONS
+from emolabel.pipeline.prepare import read_spec
+from emolabel.sampling import AudioSampling, InputSpec
 from emolabel.types import ClipInputs, CropSequence, Float32Array
 
 _CONTENT = ("face", "motion", "audio")
-_NEEDED = ("video_id", "input", "start_s", "label", "status", *_CONTENT)
+_NEEDED = ("video_id", "input", "start_s", "end_s", "label", "status", *_CONTENT)
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,8 @@ class Sample:
     sample_id: str
     input: str
     start_s: float
-    """Where in the input it starts."""
+    """Where in the input it starts and ends; also where its sound is centred."""
+    end_s: float
     label: int
     """Its number in `labels.EMOTIONS`."""
     subject: str | None
@@ -54,6 +57,7 @@ class PreparedSet:
             TrainingError: it is none, or no sample in it has a label and something to see or hear.
         """
         self.folder = folder
+        self._stored: AudioSampling | None = None
         source = pa.memory_map(str(_cached(folder)))
         reader = pa.ipc.open_file(source)
         self._batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
@@ -70,9 +74,13 @@ class PreparedSet:
     def __len__(self) -> int:
         return len(self.samples)
 
-    def clip(self, number: int) -> ClipInputs:
-        """What a model sees and hears of a sample."""
-        return ClipInputs(self.crops(number, "face"), self.crops(number, "motion"), self.sound(number))
+    def clip(self, number: int, spec: InputSpec) -> ClipInputs:
+        """What a model sees and hears of a sample: just what it would when it is annotated."""
+        return ClipInputs(
+            face=self.crops(number, "face") if spec.face else None,
+            motion=self.crops(number, "motion") if spec.motion else None,
+            audio=self._heard(number, spec.audio) if spec.audio else None,
+        )
 
     def crops(self, number: int, modality: str) -> CropSequence | None:
         """The crops of `face` or `motion`; the pixels are a view of the mapped file."""
@@ -89,6 +97,18 @@ class PreparedSet:
         column, row = self._place(number, "audio")
         buffer = column[row].as_buffer()
         return None if buffer is None else np.frombuffer(buffer, np.float32)
+
+    def _heard(self, number: int, wanted: AudioSampling) -> Float32Array | None:
+        """The middle of the sound. More of it is stored than a model hears at once."""
+        sound, sample = self.sound(number), self.samples[number]
+        stored = read_spec(str(self.folder)).audio if self._stored is None else self._stored
+        if sound is None or stored is None:
+            return None
+        self._stored = stored
+        # Both starts are rounded to the grid of samples on which the stretch was decoded.
+        stored_s, wanted_s = (sampling.span(sample.start_s, sample.end_s)[0] for sampling in (stored, wanted))
+        first = round(wanted_s * wanted.sample_rate_hz) - round(stored_s * wanted.sample_rate_hz)
+        return sound[first : first + wanted.n_samples]
 
     @property
     def cache_folder(self) -> Path:
@@ -134,7 +154,17 @@ def _sample(fields: dict[str, Any], present: dict[str, bool]) -> Sample:
         )
     subject, split, dataset = (_text(fields.get(name)) for name in ("subject", "split", "dataset"))
     label = EMOTIONS.index(fields["label"])
-    return Sample(fields["video_id"], fields["input"], fields["start_s"], label, subject, split, dataset, **present)
+    return Sample(
+        fields["video_id"],
+        fields["input"],
+        fields["start_s"],
+        fields["end_s"],
+        label,
+        subject,
+        split,
+        dataset,
+        **present,
+    )
 
 
 def _text(value: object) -> str | None:
@@ -146,7 +176,7 @@ def _cached(folder: Path) -> Path:
     if not files:
         raise TrainingError(f"{folder} is no prepared data set: `jobs/prepare.py` writes them")
     stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    cache = folder / "cache" / f"{hashlib.sha256(repr(stats).encode()).hexdigest()[:16]}.arrow"
+    cache = folder / "cache" / f"{hashlib.sha256(repr((_NEEDED, stats)).encode()).hexdigest()[:16]}.arrow"
     if not cache.exists():
         try:
             _write_cache(files, cache)

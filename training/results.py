@@ -98,7 +98,7 @@ def _predicted(model: EmotionModel, prepared: PreparedSet, numbers: tuple[int, .
     predictions = []
     for first in range(0, len(numbers), _CLIPS_PER_PASS):
         part = numbers[first : first + _CLIPS_PER_PASS]
-        predictions += model.predict([prepared.clip(number) for number in part])
+        predictions += model.predict([prepared.clip(number, model.input_spec) for number in part])
     rows = scored(chosen.select(schema.LABELS.names), predictions)
     for name in _TRUTH:
         if name in chosen.column_names:

@@ -64,17 +64,20 @@ def make_set(tmp_path: Path) -> MakeSet:
         motion: bool = False,
         without: tuple[str, ...] = (),
         seed: int = 0,
+        seconds: float = 1.0,
     ) -> Path:
         random = np.random.default_rng(seed)
         rows = []
         for number in range(n):
             label = number % N_EMOTIONS
-            clip = clip_of_class(label, random, motion)
+            clip = clip_of_class(label, random, motion, seconds)
             row = {field.name: None if field.nullable else _ANY[field.type] for field in STORED_SCHEMA} | clip_row(clip)
             row |= dict.fromkeys(without)
             row |= {
                 "video_id": f"{name}-{seed}-{number:04d}",
                 "input": f"{name}/{number:04d}.mp4",
+                "start_s": 2.0,
+                "end_s": 2.0 + seconds,
                 "window_index": 0,
                 "n_windows": 1,
                 "face_id": 0,

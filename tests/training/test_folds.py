@@ -11,7 +11,7 @@ from training.settings import FoldSettings
 
 
 def sample(number: int, subject: str | None, split: str | None = None) -> Sample:
-    return Sample(f"id{number}", f"{number}.mp4", 0.0, number % 2, subject, split, None, True, False, True)
+    return Sample(f"id{number}", f"{number}.mp4", 0.0, 1.0, number % 2, subject, split, None, True, False, True)
 
 
 def samples_of(subjects: list[int], splits: list[str]) -> list[Sample]:

@@ -6,8 +6,11 @@ import pytest
 
 from emolabel.errors import TrainingError
 from emolabel.pipeline.clips import clip_of
-from tests.training.conftest import MakeSet
+from emolabel.sampling import AudioSampling, FrameSampling, InputSpec, SliceSampling
+from tests.training.conftest import FACE_PX, RATE_HZ, MakeSet
 from training.prepared import PreparedSet
+
+SPEC = InputSpec(FrameSampling(3, FACE_PX), SliceSampling(2), AudioSampling(RATE_HZ, 30.0))
 
 
 def test_clips_come_back_as_they_were_stored(make_set: MakeSet) -> None:
@@ -18,7 +21,7 @@ def test_clips_come_back_as_they_were_stored(make_set: MakeSet) -> None:
         stored |= {row["video_id"]: row for row in pq.read_table(file).to_pylist()}
     assert len(prepared) == len(stored) == 9
     for number in (8, 0, 4, 0):
-        sample, clip = prepared.samples[number], prepared.clip(number)
+        sample, clip = prepared.samples[number], prepared.clip(number, SPEC)
         expected = clip_of(stored[sample.sample_id])
         for name in ("face", "motion"):
             assert np.array_equal(getattr(clip, name).crops, getattr(expected, name).crops)
@@ -28,10 +31,19 @@ def test_clips_come_back_as_they_were_stored(make_set: MakeSet) -> None:
         assert (sample.subject, sample.split) == (f"s{number // 7 % 7}", None)
 
 
+def test_a_model_hears_the_middle_of_what_is_stored(make_set: MakeSet) -> None:
+    prepared = PreparedSet(make_set(n=4, seconds=2.5))
+    sound = prepared.sound(1)
+    assert sound is not None
+    assert len(sound) == 2.5 * RATE_HZ
+    heard = prepared.clip(1, InputSpec(audio=AudioSampling(RATE_HZ, 1.0))).audio
+    assert np.array_equal(heard, sound[int(0.75 * RATE_HZ) : int(1.75 * RATE_HZ)])
+
+
 def test_what_is_missing_is_none(make_set: MakeSet) -> None:
     prepared = PreparedSet(make_set(n=4, without=("face", "motion")))
     assert prepared.crops(0, "face") is None
-    assert prepared.clip(0).audio is not None
+    assert prepared.clip(0, SPEC).audio is not None
     assert [(s.has_face, s.has_motion, s.has_audio) for s in prepared.samples[:1]] == [(False, False, True)]
 
 
