@@ -1,7 +1,7 @@
 #!/bin/bash
 # One node's part of a job's Ray: started by ray_cluster.sh through srun, once on each node of the allocation.
-# Reads from standard input the token, and, but for the first node, a word that the first one is up. Runs until the input
-# is closed.
+# Reads from standard input the token and, but for the first node, a word that the first one is up. Runs until that
+# input is closed.
 
 set -euo pipefail
 home=$1 python=$2 head_ip=$3 port=$4
@@ -17,7 +17,7 @@ main() {
     sweep "$folder"
     mkdir -m 700 "$folder" # fails where somebody else has put something there; Ray opens its own to everybody
     hold "$folder"
-    local token cpus=$SLURM_CPUS_ON_NODE gpus
+    local token try cpus=$SLURM_CPUS_ON_NODE gpus
     IFS= read -r token
     (umask 077 && printf '%s\n' "$token" >"$folder/token")
     ((SLURM_NODEID == 0)) || IFS= read -r _ || exit 0
@@ -26,10 +26,10 @@ main() {
     { while read -r _; do :; done; kill -USR1 $$; } <&"$input" &
     watch_pid=$!
     gpus=$(gpus_here)
-    start_ray "$cpus" "$gpus"
-    until grep -q "Ray runtime started" "$folder/start.log" 2>/dev/null; do
-        kill -0 "$ray_pid" 2>/dev/null || fail "Ray did not start"
-        sleep 0.2
+    for try in 1 2 3; do # Ray gives itself 30 seconds, too few for a file system that is busy, the first time
+        start_ray "$cpus" "$gpus"
+        ! ray_is_up || break
+        ((try < 3)) || fail "Ray did not start"
     done
     echo "$name is up: $cpus CPUs, $gpus GPUs"
     wait "$ray_pid" || true
@@ -56,6 +56,13 @@ start_ray() {
     unset RAY_AUTH_TOKEN RAY_ADDRESS
     "$python" -m ray.scripts.scripts start "${options[@]}" >"$folder/start.log" 2>&1 </dev/null &
     ray_pid=$!
+}
+
+ray_is_up() { # or has ended
+    until grep -q "Ray runtime started" "$folder/start.log" 2>/dev/null; do
+        kill -0 "$ray_pid" 2>/dev/null || return 1
+        sleep 0.2
+    done
 }
 
 gpus_here() { # those that SLURM gave to the job; there may be more in the machine
