@@ -54,15 +54,15 @@ def annotate(
     out: Annotated[str, typer.Option("--out", "-o", help="Output folder or URI.")],
     model: Annotated[str, typer.Option(help="Bundle: built-in name, folder, or Hugging Face hub id.")] = "untrained",
     window: Annotated[float, typer.Option(help="Seconds per window.")] = 5.0,
-    stride: Annotated[float | None, typer.Option(help="Seconds from window to window [default: the window].")] = None,
+    stride: Annotated[float | None, typer.Option(help="Seconds from window to window (default: the window).")] = None,
     whole_clip: Annotated[bool, typer.Option("--whole-clip", help="One window per input.")] = False,
     faces: Annotated[FacesMode, typer.Option(help="The biggest face, every one, or the whole frame.")] = "biggest",
     device: Annotated[str, typer.Option(help="Of the model: auto, cpu or cuda.")] = "auto",
     detector_device: Annotated[str, typer.Option(help="Of the face detector: cpu or cuda.")] = "cpu",
     batch_size: Annotated[int, typer.Option(help="Windows that go through the model at a time.")] = 16,
-    workers: Annotated[int | None, typer.Option(help="Decoding workers [default: one for each CPU].")] = None,
+    workers: Annotated[int | None, typer.Option(help="Decoding workers (default: one for each CPU).")] = None,
     address: Annotated[
-        str | None, typer.Option(help="Ray cluster [default: $RAY_ADDRESS, or an embedded local Ray].")
+        str | None, typer.Option(help="Ray cluster (default: $RAY_ADDRESS, or an embedded local Ray).")
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Take at most this many inputs.")] = None,
     dry_run: Annotated[
@@ -123,7 +123,7 @@ def bundle_new(
         "untrained"
     ),
     seed: Annotated[int, typer.Option(help="Of the random weights.")] = 2017,
-    name: Annotated[str | None, typer.Option(help="What rows will say [default: the kind].")] = None,
+    name: Annotated[str | None, typer.Option(help="What rows will say (default: the kind).")] = None,
 ) -> None:
     """Write a bundle with random weights: where training starts."""
     from emolabel.models.bundle import create_bundle

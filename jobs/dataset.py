@@ -113,7 +113,7 @@ def manifest(
     drop_label: Annotated[
         list[str] | None, typer.Option(help="Leave this label out; may be given several times.")
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Of the data set [default: that of the file].")] = None,
+    name: Annotated[str | None, typer.Option(help="Of the data set (default: that of the file).")] = None,
 ) -> None:
     """Any other set: a CSV with uri and label, and where known subject, split, start_s, end_s."""
     finish(read_any_manifest(root, dict(map(_pair, label or ())), drop_label or (), name), out)

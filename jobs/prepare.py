@@ -32,7 +32,7 @@ def prepare(
     face_frames: Annotated[int, typer.Option(help="Face crops of each clip, evenly spaced.")] = 48,
     motion: Annotated[
         bool | None,
-        typer.Option(help="Store slices of consecutive face crops [default: as --settings or --model say]."),
+        typer.Option(help="Store slices of consecutive face crops (default: as --settings or --model say)."),
     ] = None,
     motion_px: Annotated[int, typer.Option(help="Side of a crop in a slice.")] = 112,
     motion_slices: Annotated[int, typer.Option(help="Slices of each clip, evenly spaced.")] = 32,
@@ -46,9 +46,9 @@ def prepare(
         PreparedFaces, typer.Option(help="Search for the biggest face, or take the whole frame for one.")
     ] = "detect",
     detector_device: Annotated[str, typer.Option(help="Of the face detector: cpu or cuda.")] = "cpu",
-    workers: Annotated[int | None, typer.Option(help="Decoding workers [default: one for each CPU].")] = None,
+    workers: Annotated[int | None, typer.Option(help="Decoding workers (default: one for each CPU).")] = None,
     address: Annotated[
-        str | None, typer.Option(help="Ray cluster [default: $RAY_ADDRESS, or an embedded local Ray].")
+        str | None, typer.Option(help="Ray cluster (default: $RAY_ADDRESS, or an embedded local Ray).")
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Take at most this many inputs.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start the output folder afresh.")] = False,

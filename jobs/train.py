@@ -20,14 +20,14 @@ def train(
     config: Annotated[Path, typer.Argument(help="Settings (TOML); training/configs/ has some.")],
     sets: Annotated[list[str], typer.Option("--set", metavar="NAME=FOLDER", help="A prepared data set; repeatable.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Output folder. All machines of the cluster must see it.")],
-    folds: Annotated[int | None, typer.Option(help="How many folds [default: as the settings say].")] = None,
+    folds: Annotated[int | None, typer.Option(help="How many folds (default: as the settings say).")] = None,
     single: Annotated[bool, typer.Option("--single", help="One network, not cross-validated.")] = False,
     start: Annotated[str | None, typer.Option(help="Bundle whose trained parts are taken over.")] = None,
     parallel: Annotated[int | None, typer.Option(help="At most so many folds at once.")] = None,
-    cpus_per_fold: Annotated[int | None, typer.Option(help="[default: the CPUs, shared among the folds]")] = None,
+    cpus_per_fold: Annotated[int | None, typer.Option(help="(default: the CPUs, shared among the folds)")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     address: Annotated[
-        str | None, typer.Option(help="Ray cluster [default: $RAY_ADDRESS, or an embedded local Ray].")
+        str | None, typer.Option(help="Ray cluster (default: $RAY_ADDRESS, or an embedded local Ray).")
     ] = None,
 ) -> None:
     """Train. Run the same command again to go on after it was interrupted."""
