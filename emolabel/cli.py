@@ -1,5 +1,6 @@
 """The command line. `jobs/` calls the same functions, so a laptop and a cluster take the same arguments."""
 
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
@@ -23,6 +24,8 @@ app.add_typer(bundle_app, name="bundle")
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 
 EXIT_STRICT = 3
+EXIT_STOPPED = 75
+"""EX_TEMPFAIL of sysexits.h: the same command goes on."""
 
 
 def main() -> None:
@@ -32,12 +35,20 @@ def main() -> None:
 
 def run_app(command: typer.Typer) -> None:
     """Run a command line; our own errors are one readable line and exit status 1, never a traceback."""
+    signal.signal(signal.SIGTERM, _stop)
     try:
         command()
     except EmolabelError as error:
         _give_up(str(error))
     except KeyboardInterrupt:
         _give_up("interrupted. Finished work is kept: run the same command again to go on")
+
+
+def _stop(*_: object) -> NoReturn:
+    """Of SIGTERM: what is finished gets written on the way out. No second one shall disturb that."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    print("emolabel: stopped. Finished work is kept: run the same command again to go on", file=sys.stderr)
+    sys.exit(EXIT_STOPPED)
 
 
 def _give_up(message: str) -> NoReturn:

@@ -6,13 +6,10 @@ from typing import Annotated
 
 import typer
 
-from emolabel.cli import console, run_app
+from emolabel.cli import EXIT_STOPPED, console, run_app
 from emolabel.errors import ConfigError
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-
-EXIT_STOPPED = 75
-"""EX_TEMPFAIL of sysexits.h: the same command goes on. `jobs/slurm` requeues on it."""
 
 
 @app.command()

@@ -3,7 +3,9 @@
 import logging
 import math
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -58,7 +60,7 @@ def ray_session(address: str | None) -> Iterator[ClusterSize]:
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     local = address == "local"
     try:
-        with _quiet_stderr():
+        with _quiet_stderr(), _own_sigterm():
             ray.init(
                 address=address,
                 log_to_driver=False,
@@ -72,6 +74,15 @@ def ray_session(address: str | None) -> Iterator[ClusterSize]:
         yield _size()
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """`ray.init` puts a handler of its own, under which the driver ends in a crash, over the one of our commands."""
+    ours = signal.getsignal(signal.SIGTERM)
+    yield
+    if callable(ours) and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, ours)
 
 
 @contextmanager

@@ -65,6 +65,23 @@ def test_driver_killed_half_way(videos: Path, quickest: str, tmp_path: Path, ray
     assert len(list(out.glob("**/.*part*"))) == 0
 
 
+def test_sigterm_writes_what_is_finished_and_says_so(videos: Path, quickest: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    driver = subprocess.Popen(command(videos, out, quickest), stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not written_rows(out):
+        assert driver.poll() is None, "the run ended before it could be stopped"
+        assert time.monotonic() < deadline, "no labels appeared"
+        time.sleep(0.05)
+    driver.terminate()
+    _, errors = driver.communicate(timeout=60)
+    assert driver.returncode == 75, errors
+    assert errors.splitlines()[-1] == (
+        "emolabel: stopped. Finished work is kept: run the same command again to go on"
+    ), errors
+    assert written_rows(out)
+
+
 def test_two_jobs_cannot_write_to_one_folder(videos: Path, quickest: str, tmp_path: Path) -> None:
     from emolabel.errors import OutputError
     from emolabel.pipeline.output import OutputFolder
