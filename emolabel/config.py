@@ -6,6 +6,7 @@ from typing import Literal
 from emolabel.errors import ConfigError
 
 FacesMode = Literal["biggest", "all", "whole"]
+PreparedFaces = Literal["detect", "whole"]
 Remainder = Literal["keep", "merge", "drop"]
 
 

@@ -1,12 +1,9 @@
 """`python jobs/dataset.py NAME ROOT -o manifest.csv`: from a data set as distributed to a manifest for training."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # `training` lies beside `jobs` and is not installed
 
 from emolabel.cli import console, run_app
 from emolabel.errors import TrainingError

@@ -1,13 +1,10 @@
 """`python jobs/evaluate.py LABELS... --truth MANIFEST -o REPORT`: how good labels are."""
 
-import sys
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # `training` lies beside `jobs` and is not installed
 
 from emolabel.cli import console, run_app
 from training.evaluation.report import evaluate as compare

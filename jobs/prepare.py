@@ -6,11 +6,9 @@ from typing import Annotated
 import typer
 
 from emolabel.cli import console, run_app
+from emolabel.config import PreparedFaces
 from emolabel.errors import ConfigError, Status
-from emolabel.pipeline.annotate import RunOptions
-from emolabel.pipeline.prepare import PreparedFaces, PrepareSettings, prepare_inputs
 from emolabel.sampling import AudioSampling, FrameSampling, InputSpec, SliceSampling
-from emolabel.summary import live_progress, print_summary
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -57,6 +55,10 @@ def prepare(
     ] = False,
 ) -> None:
     """Store what a model would see and hear of each clip. Run the same command again to finish what is missing."""
+    from emolabel.pipeline.annotate import RunOptions
+    from emolabel.pipeline.prepare import PrepareSettings, prepare_inputs
+    from emolabel.summary import live_progress, print_summary
+
     spec = InputSpec(
         face=FrameSampling(face_frames, face_px, margin, square) if face else None,
         motion=SliceSampling(motion_slices, motion_length, motion_px, margin, square) if motion else None,

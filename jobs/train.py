@@ -31,7 +31,8 @@ def train(
     from dataclasses import replace
 
     from training.cross_validate import cross_validate, print_results
-    from training.fold import EpochReport, Stopped
+    from training.fold import Stopped
+    from training.progress import EpochReport
     from training.run_folds import FoldOptions
     from training.settings import read_settings
 

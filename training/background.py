@@ -1,14 +1,17 @@
-"""Sound without speech, made up: silence, noise, tones and chords. A branch that hears it should not be sure."""
+"""Sound without speech, made up: noise, tones and chords. A branch that hears it should not be sure."""
 
 import numpy as np
 
 from emolabel.types import Float32Array, Float64Array
 
-_KINDS = ("silence", "white", "pink", "tones", "music")
+_KINDS = ("white", "pink", "tones", "music")
 
 
 def background(n: int, length: int, rate_hz: int, random: np.random.Generator) -> Float32Array:
-    """(n, length) float32 in -1 to 1: equal shares of each kind, at levels from -70 dB to -6 dB of full scale."""
+    """(n, length) float32 in -1 to 1: equal shares of each kind.
+
+    Levels reach from -6 dB of full scale down to -70 dB: the hiss of a silent room.
+    """
     sounds = np.stack([_sound(_KINDS[k % len(_KINDS)], length, rate_hz, random) for k in range(n)])
     peak = np.abs(sounds).max(axis=1, keepdims=True).clip(1e-9)
     level = 10 ** (random.uniform(-70, -6, (n, 1)) / 20)
@@ -17,7 +20,7 @@ def background(n: int, length: int, rate_hz: int, random: np.random.Generator) -
 
 
 def _sound(kind: str, length: int, rate_hz: int, random: np.random.Generator) -> Float32Array:
-    if kind in ("white", "silence"):  # a silent recording still hisses, at whatever level comes out
+    if kind == "white":
         return random.standard_normal(length, dtype=np.float32)
     if kind == "pink":
         spectrum = np.fft.rfft(random.standard_normal(length))

@@ -13,7 +13,7 @@ from emolabel.models.pini2017 import Pini2017
 from emolabel.models.pini2017.branches import Branch
 from training.augment import augment
 from training.background import background
-from training.losses import class_weights, weighted_cross_entropy
+from training.losses import loss_weights, weighted_cross_entropy
 from training.optimise import Trainer
 from training.prepared import PreparedSet
 from training.randomness import streams
@@ -33,9 +33,11 @@ class BranchStage:
         sets: Mapping[str, PreparedSet],
         learnt: Mapping[str, Sequence[int]],
         seed: int,
+        caches: Mapping[str, TrunkOutputs],
     ) -> None:
         """Args:
         learnt: numbers of the samples that are learnt from, by data set.
+        caches: outputs of the trunk, by data set; empty where it is not cached.
 
         Raises:
             TrainingError: the sets have nothing for this branch, or were prepared for another model.
@@ -51,15 +53,11 @@ class BranchStage:
         if self._audio is not None:
             rate_hz = self._audio.sampling.sample_rate_hz
             sound = Listening(rate_hz, self._audio.piece_samples, settings.sound)
-        caches = {set_name: TrunkOutputs(branch, sets[set_name], name) for set_name in learnt if settings.cache_trunk}
         self._views = Views(sets, learnt, name, sound, caches)
-        self._weights = torch.ones(N_EMOTIONS)
-        if settings.loss == "weighted":
-            self._weights = class_weights(self._views.counts, settings.weight_strength)
+        self._weights = loss_weights(self._views.counts, settings)
         self._device = branch.classifier.weight.device
-        per_epoch = len(self._views.drawn(settings.views_per_clip, settings.balance, streams(seed, name, 0)[0]))
-        n_batches = -(-per_epoch // settings.batch_size)
-        self.trainer = Trainer(branch, settings, settings.epochs * (n_batches + 1))
+        views = self._views.drawn(settings.views_per_clip, settings.balance, streams(seed, name, 0)[0])
+        self.trainer = Trainer(branch, settings, settings.epochs * len(list(_batches(views, settings.batch_size))))
 
     def train_epoch(self, epoch: int) -> tuple[float, float]:
         """One pass over fresh views of all clips; mean loss, and accuracy on them as they were shown."""

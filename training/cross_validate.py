@@ -11,7 +11,7 @@ from rich.table import Table
 
 from emolabel.models.ensemble.bundle import make_ensemble
 from training.fold import BUNDLE
-from training.results import PREDICTIONS, SINGLE, FoldResult
+from training.results import PREDICTIONS, SINGLE, FoldResult, write_table
 from training.run_folds import FoldOptions, OnEpoch, fold_name, run_folds
 from training.settings import TrainSettings
 
@@ -41,9 +41,9 @@ def cross_validate(
     folds: list[int | None] = [None] if single else list(range(settings.folds.count))
     results = run_folds(settings, sets, folds, out, options, on_epoch)
     folders = [out / fold_name(fold) for fold in folds]
-    _write(pa.concat_tables([pq.read_table(folder / PREDICTIONS) for folder in folders]), out / PREDICTIONS)
-    _write(pa.concat_tables([pq.read_table(folder / SINGLE) for folder in folders]), out / SINGLE)
-    _write(pa.Table.from_pylist([vars(result) for result in results]), out / "folds.parquet")
+    write_table(pa.concat_tables([pq.read_table(folder / PREDICTIONS) for folder in folders]), out / PREDICTIONS)
+    write_table(pa.concat_tables([pq.read_table(folder / SINGLE) for folder in folders]), out / SINGLE)
+    write_table(pa.Table.from_pylist([vars(result) for result in results]), out / "folds.parquet")
     if not single and not (out / ENSEMBLE).exists():
         # It has no metrics of its own: every labelled sample was learnt from by some of its members.
         make_ensemble([folder / BUNDLE for folder in folders], out / ENSEMBLE, name=settings.name)
@@ -78,9 +78,3 @@ def print_results(results: list[FoldResult], out: Path, console: Console) -> Non
 
 def _percent(value: float | None) -> str:
     return "-" if value is None else f"{value:.1%}"
-
-
-def _write(table: pa.Table, path: Path) -> None:
-    draft = path.with_name(f".{path.name}")
-    pq.write_table(table, draft, compression="zstd")
-    draft.replace(path)

@@ -1,21 +1,19 @@
 """One fold from random or imported weights to a bundle: phase 1 for each branch, phase 2, and the held-out samples."""
 
-import csv
-import io
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from emolabel.errors import BundleError, TrainingError
 from emolabel.labels import MODALITIES
 from emolabel.models.bundle import load_bundle, save_bundle
 from emolabel.models.pini2017 import Pini2017
 from emolabel.models.pini2017.branches import Branch
-from emolabel.models.strict import to_plain
 from emolabel.version import __version__
 from training.branch_stage import BranchStage
 from training.checkpoint import load_checkpoint, save_checkpoint
@@ -25,36 +23,17 @@ from training.fusion_stage import STAGE as FUSION
 from training.fusion_stage import FusionStage
 from training.measure import Measured, measure_branch
 from training.prepared import PreparedSet, failures
+from training.progress import EpochReport, write_log
 from training.results import FoldResult, read_result, write_results
 from training.settings import StageSettings, TrainSettings
 from training.trunk_cache import TrunkOutputs
 
 BUNDLE = "bundle"
 _CHECKPOINT = "checkpoint.pt"
-LOG = "log.csv"
 
 
 class Stopped(TrainingError):
     """The fold was asked to stop; its checkpoint is written."""
-
-
-@dataclass(frozen=True)
-class EpochReport:
-    """One line of `log.csv`."""
-
-    stage: str
-    """`face`, `motion`, `audio` or `fusion`."""
-    epoch: int
-    """From 1."""
-    n_epochs: int
-    loss: float
-    train_accuracy: float
-    """On what was shown, augmentation and dropout included."""
-    validation_loss: float | None
-    """On the held-out samples; None where there are none."""
-    validation_accuracy: float | None
-    """Of the mean over the frames, slices or pieces of each."""
-    seconds: float
 
 
 def train_fold(
@@ -112,10 +91,20 @@ class _Run:
         self._model.reset_parameters(settings.seed)
         self._trained = _started(self._model, settings.start)
         self._model.to(device)
+        for module in self._model.modules():
+            if isinstance(module, nn.Conv2d):  # quicker on CPUs
+                module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch declares none
+        self._plan: dict[str, Any] = {
+            "settings": settings.to_plain(),
+            "fold": fold,
+            "data": {name: prepared.fingerprint() for name, prepared in sets.items()},
+        }
+        """What a checkpoint belongs to."""
+        self._outputs: dict[tuple[str, str], TrunkOutputs] = {}
         self._checkpoint = load_checkpoint(folder / _CHECKPOINT)
         self._reports: list[EpochReport] = []
         if self._checkpoint is not None:
-            _check_same(self._checkpoint, self._plan(), folder)
+            _check_same(self._checkpoint, self._plan, folder)
             self._reports = [EpochReport(**report) for report in self._checkpoint["reports"]]
             self._model.load_state_dict(self._checkpoint["model"])
 
@@ -189,18 +178,27 @@ class _Run:
         learnt: dict[str, Sequence[int]] = {set_name: range(len(self._sets[set_name])) for set_name in names}
         if self._settings.primary in learnt:
             learnt[self._settings.primary] = self._split.learnt
-        return BranchStage(self._model, name, settings, self._sets, learnt, seed)
+        return BranchStage(self._model, name, settings, self._sets, learnt, seed, self._trunk_outputs(name, learnt))
 
     def _measure(self, name: str) -> Measured | None:
         return measure_branch(self._model, name, self._primary, self._split.held_out, self._caches(name))
 
     def _caches(self, *branches: str) -> dict[str, TrunkOutputs]:
-        """Of the primary data set. Opened anew each time: that is cheap, and a trunk may have changed."""
-        return {
-            name: TrunkOutputs(self._branch(name), self._primary, name)
-            for name in branches
-            if self._settings.stages[name].cache_trunk
-        }
+        """Of the primary data set, by branch."""
+        found = {name: self._trunk_outputs(name, [self._settings.primary]) for name in branches}
+        return {name: outputs[self._settings.primary] for name, outputs in found.items() if outputs}
+
+    def _trunk_outputs(self, name: str, sets: Iterable[str]) -> dict[str, TrunkOutputs]:
+        """What the trunk of a branch makes of data sets; empty where the settings do not ask for it.
+
+        Opened once: all of a trunk's weights are read to find its file.
+        """
+        if not self._settings.stages[name].cache_trunk:
+            return {}
+        for set_name in sets:
+            if (set_name, name) not in self._outputs:
+                self._outputs[set_name, name] = TrunkOutputs(self._branch(name), self._sets[set_name], name)
+        return {set_name: self._outputs[set_name, name] for set_name in sets}
 
     def _branch(self, name: str) -> Branch:
         branch = self._model.branches[name]
@@ -217,39 +215,25 @@ class _Run:
 
     def _save(self, stage: BranchStage | FusionStage) -> None:
         self._checkpoint = {
-            "plan": self._plan(),
+            "plan": self._plan,
             "reports": [asdict(report) for report in self._reports],
             "model": self._model.state_dict(),
             "trainer": stage.trainer.state(),
         }
         save_checkpoint(self._folder / _CHECKPOINT, self._checkpoint)
-        text = io.StringIO()
-        writer = csv.DictWriter(text, [field.name for field in fields(EpochReport)])
-        writer.writeheader()
-        writer.writerows(self._checkpoint["reports"])
-        draft = self._folder / f".{LOG}"  # whoever follows the log must not see half of it
-        draft.write_text(text.getvalue())
-        draft.replace(self._folder / LOG)
-
-    def _plan(self) -> dict[str, Any]:
-        """What a checkpoint belongs to."""
-        return {
-            "settings": self._settings.to_plain(),
-            "fold": self._fold,
-            "data": {name: prepared.fingerprint() for name, prepared in self._sets.items()},
-        }
+        write_log(self._folder, self._reports)
 
     def _provenance(self) -> dict[str, Any]:
         data = {
             name: {
-                "sha256_of_ids_and_labels": prepared.fingerprint(),
+                "sha256_of_ids_and_labels": self._plan["data"][name],
                 "n_samples": len(prepared),
                 "left_out": failures(prepared.unusable),
             }
             for name, prepared in self._sets.items()
         }
         return {
-            **self._plan(),
+            **self._plan,
             "data": data,
             "n_learnt": len(self._split.learnt),
             "n_held_out": len(self._split.held_out),
@@ -289,6 +273,6 @@ def _started(model: Pini2017, start: str | None) -> dict[str, bool]:
 def _check_same(checkpoint: dict[str, Any], plan: dict[str, Any], folder: Path) -> None:
     theirs = checkpoint.get("plan")
     if theirs != plan:
-        differs = [key for key in plan if not isinstance(theirs, dict) or theirs.get(key) != to_plain(plan[key])]
+        differs = [key for key in plan if not isinstance(theirs, dict) or theirs.get(key) != plan[key]]
         what = ", ".join(differs) or "plan"
         raise TrainingError(f"{folder} holds a fold of other {what}: choose another output folder, or remove it")

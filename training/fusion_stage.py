@@ -6,7 +6,6 @@ The branches do not move and the clips are not augmented, so their features are 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from sklearn.cluster import KMeans
 from torch import Tensor, nn
@@ -17,11 +16,11 @@ from emolabel.models.pini2017 import Pini2017
 from emolabel.models.pini2017.fusion import Observed
 from training.clip_views import Caches, clip_views
 from training.folds import Split
-from training.losses import class_weights, weighted_cross_entropy
+from training.losses import loss_weights, weighted_cross_entropy
 from training.measure import Measured, evaluating, measured
 from training.optimise import Trainer
 from training.prepared import PreparedSet
-from training.randomness import streams
+from training.randomness import balanced, streams
 from training.settings import StageSettings
 
 STAGE = "fusion"
@@ -67,9 +66,7 @@ class FusionStage:
         self._features = clip_features(model, prepared, split.learnt, caches)
         self._held_out_features = clip_features(model, prepared, split.held_out, caches)
         counts = torch.bincount(self._labels, minlength=N_EMOTIONS).tolist()
-        self._weights = torch.ones(N_EMOTIONS)
-        if settings.loss == "weighted":
-            self._weights = class_weights(counts, settings.weight_strength)
+        self._weights = loss_weights(counts, settings)
         self._place_centres()
         n_batches = -(-len(self._labels) // settings.batch_size)
         self.trainer = Trainer(self._fusion, settings, settings.epochs * n_batches)
@@ -77,7 +74,10 @@ class FusionStage:
     def train_epoch(self, epoch: int) -> tuple[float, float]:
         """One pass over the clips; mean loss and accuracy."""
         random, _ = streams(self._seed, STAGE, epoch)
-        order = torch.from_numpy(self._order(random))
+        numbers = self._labels.numpy()
+        order = torch.from_numpy(
+            balanced(numbers, random) if self._settings.balance else random.permutation(len(numbers))
+        )
         self._fusion.train()
         loss_sum, n_right, n_seen = 0.0, 0, 0
         for clips in torch.split(order, self._settings.batch_size):
@@ -108,13 +108,6 @@ class FusionStage:
         observed = {name: modality.of(clips, self._device) for name, modality in features.items()}
         logits: Tensor = self._fusion({name: seen for name, seen in observed.items() if seen is not None}, len(clips))
         return logits
-
-    def _order(self, random: np.random.Generator) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-        n = len(self._labels)
-        if not self._settings.balance:
-            return random.permutation(n)
-        rarity = 1 / np.bincount(self._labels, minlength=N_EMOTIONS)[self._labels]
-        return random.choice(n, n, p=rarity / rarity.sum())
 
     def _place_centres(self) -> None:
         """NetVLAD starts from k-means over the features that it will see (Arandjelovic et al., CVPR 2016)."""

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from training.settings import StageSettings
+
 
 def class_weights(counts: Sequence[int], a: float = 1.0) -> Tensor:
     """Weights that raise the frequent classes: exp(a * n_c / n_max) / Z, with Z such that their mean over clips is 1.
@@ -27,6 +29,13 @@ def class_weights(counts: Sequence[int], a: float = 1.0) -> Tensor:
         raise ValueError(f"expected counts of clips, at least one of them positive, got {list(counts)}")
     raised = torch.exp(a * n / n.max())
     return raised / (n / n.sum() * raised).sum()
+
+
+def loss_weights(counts: Sequence[int], settings: StageSettings) -> Tensor:
+    """(classes,) what the settings ask for: `class_weights`, or ones."""
+    if settings.loss == "plain":
+        return torch.ones(len(counts))
+    return class_weights(counts, settings.weight_strength)
 
 
 def weighted_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:

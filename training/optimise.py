@@ -19,7 +19,11 @@ class Trainer:
     """Takes steps on a network, and keeps a moving average of its weights where the settings ask for one."""
 
     def __init__(self, network: nn.Module, settings: StageSettings, n_steps: int) -> None:
+        """Args:
+        n_steps: how many there will be, about: a schedule that is at its end stays there.
+        """
         self.network = network
+        self._n_steps = n_steps
         self._optimiser = _optimiser(network, settings)
         self._schedule = _schedule(self._optimiser, settings, n_steps)
         average = get_ema_multi_avg_fn(settings.average)  # type: ignore[no-untyped-call]  # torch has no type for it
@@ -48,7 +52,7 @@ class Trainer:
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]  # torch has no type for it
         self._optimiser.step()
-        if self._schedule is not None:
+        if self._schedule is not None and self._schedule.last_epoch + 1 < self._n_steps:
             self._schedule.step()
         if self._average is not None:
             self._average.update_parameters(self.network)

@@ -57,7 +57,6 @@ class PreparedSet:
             TrainingError: it is none, or no sample in it has a label and something to see or hear.
         """
         self.folder = folder
-        self._stored: AudioSampling | None = None
         source = pa.memory_map(str(_cached(folder)))
         reader = pa.ipc.open_file(source)
         self._batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
@@ -70,6 +69,7 @@ class PreparedSet:
         self.samples: tuple[Sample, ...] = tuple(sample for sample, _ in found)
         """`unusable` counts the rows that are left out, by status."""
         self._rows = [row for _, row in found]
+        self._stored = read_spec(str(folder)).audio
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -101,12 +101,10 @@ class PreparedSet:
     def _heard(self, number: int, wanted: AudioSampling) -> Float32Array | None:
         """The middle of the sound. More of it is stored than a model hears at once."""
         sound, sample = self.sound(number), self.samples[number]
-        stored = read_spec(str(self.folder)).audio if self._stored is None else self._stored
-        if sound is None or stored is None:
+        if sound is None or self._stored is None:
             return None
-        self._stored = stored
         # Both starts are rounded to the grid of samples on which the stretch was decoded.
-        stored_s, wanted_s = (sampling.span(sample.start_s, sample.end_s)[0] for sampling in (stored, wanted))
+        stored_s, wanted_s = (sampling.span(sample.start_s, sample.end_s)[0] for sampling in (self._stored, wanted))
         first = round(wanted_s * wanted.sample_rate_hz) - round(stored_s * wanted.sample_rate_hz)
         return sound[first : first + wanted.n_samples]
 

@@ -5,6 +5,15 @@ import zlib
 import numpy as np
 import torch
 
+from emolabel.types import Int64Array
+
+
+def balanced(labels: Int64Array, random: np.random.Generator) -> Int64Array:
+    """As many places in (n,) class numbers as there are, all classes equally often; with repeats."""
+    rarity = 1 / np.bincount(labels)[labels]
+    places: Int64Array = random.choice(len(labels), len(labels), p=rarity / rarity.sum())
+    return places
+
 
 def streams(seed: int, stage: str, epoch: int) -> tuple[np.random.Generator, torch.Generator]:
     """Generators for one epoch. Torch's own, which dropout uses, is seeded as well."""

@@ -72,11 +72,16 @@ def write_results(
         "correct": [measured.single_right for measured in single.values()],
     }
     for file, table in ((PREDICTIONS, rows), (SINGLE, pa.table(counts))):
-        draft = folder / f".{file}.{uuid.uuid4().hex}"
-        pq.write_table(table, draft, compression="zstd")
-        draft.replace(folder / file)
+        write_table(table, folder / file)
     (folder / _RESULT).write_text(json.dumps(asdict(result), indent=2))
     return result
+
+
+def write_table(table: pa.Table, path: Path) -> None:
+    """A Parquet file, which appears whole or not at all."""
+    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    pq.write_table(table, draft, compression="zstd")
+    draft.replace(path)
 
 
 def read_result(folder: Path) -> FoldResult:
@@ -94,7 +99,7 @@ def read_result(folder: Path) -> FoldResult:
 def _predicted(model: EmotionModel, prepared: PreparedSet, numbers: tuple[int, ...]) -> pa.Table:
     every = pa.concat_tables(_rows(prepared))
     places = {video_id: place for place, video_id in enumerate(every["video_id"].to_pylist())}
-    chosen = every.take([places[prepared.samples[number].sample_id] for number in numbers])
+    chosen = every.take(pa.array([places[prepared.samples[number].sample_id] for number in numbers], pa.int64()))
     predictions = []
     for first in range(0, len(numbers), _CLIPS_PER_PASS):
         part = numbers[first : first + _CLIPS_PER_PASS]

@@ -20,8 +20,8 @@ from ray.train.torch import TorchTrainer
 
 from emolabel.errors import ConfigError, EmolabelError, TrainingError
 from emolabel.pipeline.cluster import ClusterSize, engine_errors, ray_session
-from training.fold import BUNDLE, EpochReport, Stopped, train_fold
-from training.progress import read_log
+from training.fold import BUNDLE, Stopped, train_fold
+from training.progress import EpochReport, read_log
 from training.results import FoldResult, read_result
 from training.settings import TrainSettings, settings_of
 

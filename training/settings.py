@@ -99,7 +99,7 @@ class StageSettings:
     augment: AugmentSettings = field(default_factory=AugmentSettings)
     sound: SoundSettings = field(default_factory=SoundSettings)
     background: float = 0.0
-    """Sound only: share of the batch that is silence, noise or tones, with all emotions equally likely."""
+    """Sound only: share of the batch that is noise, hiss or tones, with all emotions equally likely."""
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "views_per_clip"):

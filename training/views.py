@@ -11,6 +11,7 @@ from emolabel.errors import TrainingError
 from emolabel.labels import EMOTIONS
 from emolabel.types import Float32Array, UInt8Array
 from training.prepared import PreparedSet
+from training.randomness import balanced
 from training.settings import SoundSettings
 from training.sound import stretch_of
 from training.trunk_cache import TrunkOutputs
@@ -86,15 +87,13 @@ class Views:
         Args:
             balance: draw clips of all classes equally often, as many in all.
         """
-        numbers = np.arange(len(self.items))
-        if balance:
-            rarity = 1 / np.array(self.counts)[self.labels]
-            numbers = random.choice(numbers, len(numbers), p=rarity / rarity.sum())
+        numbers = balanced(self.labels, random) if balance else np.arange(len(self.items))
         views = []
-        for number in numbers:
+        for number in numbers.tolist():
             n = self._n_places[number]
             places = random.choice(n, min(per_clip, n), replace=False) if n > 1 else [0]
-            views += [View(*self.items[number], int(place)) for place in places]
+            set_name, sample = self.items[number]
+            views += [View(set_name, sample, int(place)) for place in places]
         random.shuffle(views)
         return views
 

@@ -95,17 +95,18 @@ class OutputFolder:
         pq.write_table(table, buffer, compression="zstd")
         self._put(f"{self._root}/{kind}/{name}.parquet", buffer.getvalue())
 
-    def drop_rows(self, kind: str, unwanted: Callable[[pa.Table], pa.ChunkedArray]) -> None:
+    def drop_rows(self, kind: str, columns: list[str], unwanted: Callable[[pa.Table], pa.ChunkedArray]) -> None:
         """Remove rows of `labels` or `inputs`, file by file, each in one step.
 
         Args:
-            unwanted: for a file's table, which rows go.
+            columns: what `unwanted` looks at. The rest, crops and sound maybe, is read of files that lose rows only.
+            unwanted: for a file's table of these columns, which rows go.
         """
         for path in self.parquet_files(kind):
-            table = self._read_file(path, None)
-            kept = table.filter(pc.invert(unwanted(table)))
-            if len(kept) == len(table):
+            goes = unwanted(self._read_file(path, columns))
+            if not pc.any(goes).as_py():
                 continue
+            kept = self._read_file(path, None).filter(pc.invert(goes))
             if len(kept):
                 self.write(kind, path.rpartition("/")[2].removesuffix(".parquet"), kept)
             else:

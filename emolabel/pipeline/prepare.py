@@ -2,16 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
-from emolabel.config import DecodeLimits, FaceSettings, Settings, WindowPolicy
+from emolabel.config import DecodeLimits, FaceSettings, PreparedFaces, Settings, WindowPolicy
 from emolabel.errors import ConfigError, OutputError
 from emolabel.models.strict import from_plain
 from emolabel.pipeline.annotate import Job, Progress, RunOptions, carry_out
 from emolabel.pipeline.output import OutputFolder
 from emolabel.sampling import InputSpec
-
-PreparedFaces = Literal["detect", "whole"]
 
 
 @dataclass(frozen=True)

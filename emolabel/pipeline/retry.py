@@ -27,10 +27,13 @@ def forget_failed(folder: OutputFolder, listing: Listing, statuses: Collection[S
 
     touched = [table.filter(failed(table))["video_id"] for table in folder.read_each("labels", ["video_id", "status"])]
     with_failed_windows = pa.chunked_array([chunk for ids in touched for chunk in ids.chunks], pa.string())
+    columns = ["video_id", "status"]
     folder.drop_rows(
-        "inputs", lambda table: pc.or_(failed(table), pc.is_in(table["video_id"], with_failed_windows.combine_chunks()))
+        "inputs",
+        columns,
+        lambda table: pc.or_(failed(table), pc.is_in(table["video_id"], with_failed_windows.combine_chunks())),
     )
-    folder.drop_rows("labels", failed)
+    folder.drop_rows("labels", columns, failed)
 
 
 def forget_superseded(folder: OutputFolder, listing: Listing) -> None:
@@ -44,7 +47,7 @@ def forget_superseded(folder: OutputFolder, listing: Listing) -> None:
     old = pa.array(replaced, pa.string())
     if len(old):
         for kind in ("inputs", "labels"):
-            folder.drop_rows(kind, lambda table: pc.is_in(table["video_id"], old))
+            folder.drop_rows(kind, ["video_id"], lambda table: pc.is_in(table["video_id"], old))
 
 
 def forget_incomplete(folder: OutputFolder) -> None:
@@ -63,4 +66,4 @@ def forget_incomplete(folder: OutputFolder) -> None:
         )
         return pc.less(there, table["n_windows"])
 
-    folder.drop_rows("inputs", incomplete)
+    folder.drop_rows("inputs", ["video_id", "n_windows"], incomplete)

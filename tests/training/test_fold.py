@@ -16,7 +16,8 @@ from emolabel.models.pini2017 import AudioConfig, FaceConfig, FusionConfig, Moti
 from emolabel.sampling import AudioSampling, FrameSampling, InputSpec, SliceSampling
 from tests.training.conftest import FACE_PX, RATE_HZ, MakeSet, write_run
 from training.checkpoint import load_checkpoint
-from training.fold import EpochReport, Stopped, train_fold
+from training.fold import Stopped, train_fold
+from training.progress import EpochReport, read_log
 from training.settings import AugmentSettings, FoldSettings, StageSettings, TrainSettings
 
 FACE = FaceConfig(backbone="compact", sampling=FrameSampling(3, FACE_PX))
@@ -157,6 +158,26 @@ def test_other_sets_are_learnt_from_by_the_branches_that_name_them(make_set: Mak
     shutil.rmtree(tmp_path / "both" / "bundle")
     train_fold(SETTINGS, {"clips": folders["clips"]}, 0, tmp_path / "one")
     assert load_bundle(tmp_path / "one" / "bundle").config.provenance["data"].keys() == {"clips"}
+
+
+def test_one_network_on_everything(make_set: MakeSet, tmp_path: Path) -> None:
+    """Nothing is held out, and a balanced epoch has more or fewer steps than the schedule counted on."""
+    pictures = make_set("pictures", n=30, without=("audio",), seed=5)
+    for file in (pictures / "labels").glob("*.parquet"):  # of one view each: clips have three
+        table = pq.read_table(file)
+        rows = table.to_pylist()
+        for row in rows:
+            row["face"] |= {"index": [0], "pixels": row["face"]["pixels"][: 3 * FACE_PX**2]}
+        pq.write_table(table.from_pylist(rows, schema=table.schema), file)
+    face = replace(SETTINGS.stages["face"], sets=("clips", "pictures"), balance=True, schedule="one_cycle", epochs=4)
+    face = replace(face, views_per_clip=3, batch_size=4)
+    folders = {"clips": make_set("clips", n=7, n_subjects=2), "pictures": pictures}
+    write_run(pictures, InputSpec(face=FrameSampling(1, FACE_PX)))
+    result = train_fold(replace(SETTINGS, face=face), folders, None, tmp_path / "all")
+    assert (result.n_learnt, result.n_held_out, result.accuracy) == (7, 0, None)
+    assert load_bundle(tmp_path / "all" / "bundle").name == "small"
+    assert len(pq.read_table(tmp_path / "all" / "predictions.parquet")) == 0
+    assert [report.validation_loss for report in read_log(tmp_path / "all")] == [None] * 9
 
 
 def test_motion_is_trained_too(make_set: MakeSet, tmp_path: Path) -> None:

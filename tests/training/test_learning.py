@@ -102,7 +102,7 @@ def test_phase_1_reaches_every_trained_and_no_frozen_parameter(train_trunk: bool
         settings = StageSettings(
             epochs=1, learning_rate=1e-2, batch_size=7, train_trunk=train_trunk, views_per_clip=1, augment=STILL
         )
-        stage = BranchStage(model, name, settings, prepared, {"set": range(14)}, seed=0)
+        stage = BranchStage(model, name, settings, prepared, {"set": range(14)}, seed=0, caches={})
         stage.train_epoch(0)
         stage.finish()
         learnt = [f"branches.{name}.head.", f"branches.{name}.classifier."]
@@ -126,7 +126,9 @@ def test_phase_2_reaches_the_fusion_alone(make_set: MakeSet) -> None:
 def test_frozen_statistics_and_dropout_stay_as_they_are(make_set: MakeSet) -> None:
     model = model_of(Pini2017Config(FACE, None, AUDIO))
     settings = StageSettings(epochs=1, learning_rate=1e-3, batch_size=7, views_per_clip=1)
-    stage = BranchStage(model, "face", settings, {"set": PreparedSet(make_set(n=7))}, {"set": range(7)}, seed=0)
+    stage = BranchStage(
+        model, "face", settings, {"set": PreparedSet(make_set(n=7))}, {"set": range(7)}, seed=0, caches={}
+    )
     stage.train_epoch(0)
     branch = model.branches["face"]
     assert isinstance(branch, Branch)

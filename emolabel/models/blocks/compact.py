@@ -7,12 +7,12 @@ from torch import Tensor, nn
 
 from emolabel.models.blocks.frozen import Freezable
 
-_STAGES: Final = ((48, 1), (96, 1), (192, 2), (256, 1))
+_STAGES: Final = ((48, 1), (96, 2), (192, 2), (256, 1))
 """Channels and residual blocks; each stage but the first halves the side."""
 
 
 class CompactTrunk(Freezable):
-    """48 px to 24 in a 5x5 stem, then residual stages of 24, 12, 6 and 3 px (He et al., CVPR 2016): 2.3 M parameters.
+    """48 px to 24 in a 5x5 stem, then residual stages of 24, 12, 6 and 3 px (He et al., CVPR 2016): 2.6 M parameters.
 
     Other sizes are averaged down to 3x3 at the end.
     """
