@@ -65,6 +65,7 @@ def combine(
     weights: Mapping[str, float],
     n_clips: int,
     rule: Rule,
+    temperature: float = 1.0,
 ) -> Tensor:
     """The weighted mean over the branches that each clip has: (n_clips, 7) logarithms of probabilities.
 
@@ -75,6 +76,8 @@ def combine(
         rows: per branch (n,) which clips these are.
         weights: per branch, not negative.
         rule: `mean` of the probabilities, or `log_mean`: their geometric mean, brought back to a sum of 1.
+        temperature: divides the logarithms of what more than one branch has said. Branches that agree are right more
+            often than each of them is, which no mean says: their fused probabilities want a temperature below 1.
     """
     if not branches:
         return torch.zeros(n_clips, N_EMOTIONS).log_softmax(dim=1)
@@ -87,7 +90,8 @@ def combine(
         pooled = (says + shares.log()[..., None]).logsumexp(dim=0)
     else:
         pooled = (shares[..., None] * says).sum(dim=0)
-    return pooled.log_softmax(dim=1)
+    several = (shares > 0).sum(dim=0) > 1
+    return torch.where(several[:, None], pooled / temperature, pooled).log_softmax(dim=1)
 
 
 def _spread(values: Tensor, rows: Tensor, n_clips: int) -> Tensor:

@@ -95,6 +95,14 @@ class TestSeveralBranches:
         out = combined("log_mean", 3, 1)
         torch.testing.assert_close(out, torch.tensor([0.306019, 0.153009] + 5 * [0.108194]), atol=1e-6, rtol=0)
 
+    def test_a_temperature_of_a_half_squares_what_several_say(self) -> None:
+        branches = {"face": FACE.log().repeat(2, 1), "audio": AUDIO.log()}
+        rows = {"face": torch.tensor([0, 1]), "audio": torch.tensor([1])}
+        alone, both = combine(branches, rows, {"face": 3.0, "audio": 1.0}, 2, "mean", temperature=0.5).exp()
+        torch.testing.assert_close(alone, FACE[0])
+        squared = torch.tensor([0.325, 0.175] + 5 * [0.1]) ** 2
+        torch.testing.assert_close(both, squared / squared.sum())
+
     @pytest.mark.parametrize("rule", RULES)
     def test_weights_are_relative(self, rule: Rule) -> None:
         torch.testing.assert_close(combined(rule, 3, 1), combined(rule, 0.3, 0.1))

@@ -164,6 +164,7 @@ def test_nonsense_is_refused(changes: dict[str, Any], message: str) -> None:
     [
         ({"rule": "median"}, r"config\.decision\.rule: expected one of 'mean', 'log_mean'"),
         ({"pool": "frames"}, r"config\.decision\.pool: expected one of 'logits', 'probabilities'"),
+        ({"temperature": 0}, r"config\.decision: a temperature must lie in"),
         ({"face": {"temperature": 0}}, r"config\.decision\.face: a temperature must lie in"),
         ({"face": {"bias": [1, 2]}}, r"config\.decision\.face: a bias has 7 values"),
         ({"face": {"bias": "none"}}, r"config\.decision\.face\.bias: expected"),

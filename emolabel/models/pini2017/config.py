@@ -124,9 +124,15 @@ class DecisionConfig:
     audio: BranchDecision | None = None
     rule: Rule = "mean"
     """`mean`: weighted arithmetic mean of the probabilities; `log_mean`: weighted geometric mean, renormalised."""
+    temperature: float = 1.0
+    """Of the fused probabilities, where more than one branch has a say; fitted on validation data."""
     pool: Pool = "logits"
     """How frames, slices and pieces become one score per branch: `logits`: mean of logits, then softmax;
     `probabilities`: mean of softmaxes."""
+
+    def __post_init__(self) -> None:
+        if not 1e-3 <= self.temperature <= 1e3:
+            raise ValueError(f"a temperature must lie in 0.001-1000, got {self.temperature:g}")
 
     @property
     def branches(self) -> dict[str, BranchDecision]:

@@ -170,7 +170,8 @@ class Pini2017(EmotionModel):
         decision = self.config.decision
         assert decision is not None
         weights = {name: branch.weight for name, branch in decision.branches.items()}
-        return combine(self._clip_scores(branches, present), rows, weights, n_clips, decision.rule)
+        scores = self._clip_scores(branches, present)
+        return combine(scores, rows, weights, n_clips, decision.rule, decision.temperature)
 
     def _clip_scores(self, branches: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Per branch (n, 7) logarithms of probabilities."""
