@@ -3,13 +3,16 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test test-slurm train-smoke lint bench chaos lock clean
+.PHONY: demo test test-slurm test-cluster train-smoke train-default lint bench chaos lock clean
 
 demo: $(READY)  ## make a few clips, label them, show the labels
 	$(BIN)/emolabel demo --folder demo-out
 
 test: lint  ## everything but the benchmarks, the long form of the faults, and SLURM
-	$(BIN)/pytest -m "not slurm"
+	$(BIN)/pytest -m "not slurm and not cluster"
+
+test-cluster: $(READY)  ## several nodes, an autoscaler, S3: what takes too long for `make test`
+	$(BIN)/pytest -m cluster --timeout 600
 
 test-slurm: $(READY)  ## the batch scripts on a SLURM of two nodes, which it installs (on Debian, as root) and starts
 	sh tests/slurm/install.sh
@@ -17,6 +20,9 @@ test-slurm: $(READY)  ## the batch scripts on a SLURM of two nodes, which it ins
 
 train-smoke: $(READY)  ## the whole training procedure on a few hundred composite clips
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh training/smoke.sh ../shared/labelled smoke-out
+
+train-default: $(READY)  ## the default model from its data sets: hours on a CPU, and resumed where it was interrupted
+	PATH="$(CURDIR)/$(BIN):$$PATH" sh training/default.sh ../shared/labelled default-out
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -54,7 +54,7 @@ def compare(what: str, ours: Callable[[], object], theirs: Callable[[], object])
 def main() -> None:
     """Print the table and write it to `bench-out.parquet`."""
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as folder, load_model("untrained", device="cpu") as ours:
+    with tempfile.TemporaryDirectory() as folder, load_model(device="cpu") as ours:
         make_demo_clips(Path(folder))
         clip = Path(folder) / "two_faces.mp4"
         model = ours.bundle.model

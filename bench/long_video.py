@@ -16,6 +16,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
+from emolabel.config import DEFAULT_MODEL
 from emolabel.demo import make_demo_clips
 
 _STAGES = ("PlanStage", "DecodeStage", "PredictStage", "emolabel.media.child", "emolabel annotate", "raylet")
@@ -67,7 +68,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=60)
-    parser.add_argument("--model", default="untrained")
+    parser.add_argument("--model", default=DEFAULT_MODEL)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         clips = Path(folder) / "clips"

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-from emolabel.config import FaceSettings, FacesMode, Settings, WindowPolicy
+from emolabel.config import DEFAULT_MODEL, FaceSettings, FacesMode, Settings, WindowPolicy
 from emolabel.errors import Status
 from emolabel.pipeline.annotate import Progress, RunOptions, annotate_inputs
 from emolabel.pipeline.local import Annotator, load_model
@@ -16,7 +16,7 @@ def annotate(
     inputs: str | Path | Sequence[str | Path],
     out: str | Path,
     *,
-    model: str = "untrained",
+    model: str = DEFAULT_MODEL,
     window: float | None = 5.0,
     stride: float | None = None,
     faces: FacesMode = "biggest",
@@ -24,6 +24,7 @@ def annotate(
     detector_device: str = "cpu",
     batch_size: int = 16,
     workers: int | None = None,
+    gpus: int | None = None,
     address: str | None = None,
     limit: int | None = None,
     overwrite: bool = False,
@@ -43,6 +44,7 @@ def annotate(
         detector_device: of the face detector: `cpu` or `cuda`.
         batch_size: windows that go through the model at a time.
         workers: decoding workers; None: one for each CPU of the cluster.
+        gpus: models on GPUs, one on each; None: all GPUs of the cluster.
         address: of the Ray cluster; None: `RAY_ADDRESS`, the session that is already open, or an embedded local Ray.
         limit: take at most this many inputs.
         overwrite: start the output folder afresh.
@@ -57,5 +59,7 @@ def annotate(
     """
     arguments = [inputs] if isinstance(inputs, (str, Path)) else inputs
     settings = Settings(windows=WindowPolicy(length_s=window, stride_s=stride), faces=FaceSettings(mode=faces))
-    options = RunOptions(device, detector_device, batch_size, workers, address, limit, overwrite, frozenset(retry))
+    options = RunOptions(
+        device, detector_device, batch_size, workers, gpus, address, limit, overwrite, frozenset(retry)
+    )
     return annotate_inputs([str(argument) for argument in arguments], str(out), model, settings, options, on_progress)

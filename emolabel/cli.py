@@ -8,7 +8,7 @@ from typing import Annotated, Literal, NoReturn
 import typer
 from rich.console import Console
 
-from emolabel.config import FaceSettings, FacesMode, Settings, WindowPolicy
+from emolabel.config import DEFAULT_MODEL, FaceSettings, FacesMode, Settings, WindowPolicy
 from emolabel.errors import EmolabelError, Status
 from emolabel.version import __version__
 
@@ -63,7 +63,7 @@ def annotate(
         typer.Argument(metavar="INPUT...", help="Files, folders, globs, manifests with a `uri` column, URIs."),
     ],
     out: Annotated[str, typer.Option("--out", "-o", help="Output folder or URI.")],
-    model: Annotated[str, typer.Option(help="Bundle: built-in name, folder, or Hugging Face hub id.")] = "untrained",
+    model: Annotated[str, typer.Option(help="Bundle: built-in name, folder, or Hugging Face hub id.")] = DEFAULT_MODEL,
     window: Annotated[float, typer.Option(help="Seconds per window.")] = 5.0,
     stride: Annotated[float | None, typer.Option(help="Seconds from window to window (default: the window).")] = None,
     whole_clip: Annotated[bool, typer.Option("--whole-clip", help="One window per input.")] = False,
@@ -72,6 +72,7 @@ def annotate(
     detector_device: Annotated[str, typer.Option(help="Of the face detector: cpu or cuda.")] = "cpu",
     batch_size: Annotated[int, typer.Option(help="Windows that go through the model at a time.")] = 16,
     workers: Annotated[int | None, typer.Option(help="Decoding workers (default: one for each CPU).")] = None,
+    gpus: Annotated[int | None, typer.Option(help="Models on GPUs, one on each (default: all GPUs).")] = None,
     address: Annotated[
         str | None, typer.Option(help="Ray cluster (default: $RAY_ADDRESS, or an embedded local Ray).")
     ] = None,
@@ -97,7 +98,7 @@ def annotate(
         faces=FaceSettings(mode=faces),
     )
     retry = frozenset(status for status in Status if status.failure) if retry_failed else frozenset(retry_status or ())
-    options = RunOptions(device, detector_device, batch_size, workers, address, limit, overwrite, retry)
+    options = RunOptions(device, detector_device, batch_size, workers, gpus, address, limit, overwrite, retry)
     if dry_run:
         from emolabel.pipeline.estimate import estimate_run
 

@@ -1,9 +1,12 @@
 """Settings of a run: frozen, checked when made, each with its unit in its name."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 from emolabel.errors import ConfigError
+
+DEFAULT_MODEL: Final = "untrained"
+"""The bundle that is used where none is named."""
 
 FacesMode = Literal["biggest", "all", "whole"]
 PreparedFaces = Literal["detect", "whole"]

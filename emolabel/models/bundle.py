@@ -32,7 +32,6 @@ UNTRAINED: Final = {
     "untrained-full": Pini2017Config(motion=MotionConfig(normalisation=FIXED)),
 }
 """Built-in bundles with random weights: they show that a pipeline runs, and say nothing about emotions."""
-DEFAULT_BUNDLE: Final = "untrained"
 
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".npy")
 

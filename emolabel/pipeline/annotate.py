@@ -50,6 +50,8 @@ class RunOptions:
     """Windows that go through the model at a time."""
     workers: int | None = None
     """None: one for each CPU of the cluster."""
+    gpus: int | None = None
+    """None: all that the cluster has."""
     address: str | None = None
     """Of the Ray cluster; None: `RAY_ADDRESS`, or an embedded local Ray."""
     limit: int | None = None
@@ -239,13 +241,14 @@ def _run(
     from emolabel.pipeline.build import run_pipeline
     from emolabel.pipeline.cluster import engine_errors, ray_session, share_cluster
     from emolabel.pipeline.decode import give_up
+    from emolabel.pipeline.metrics import RunMetrics
     from emolabel.pipeline.sink import Sink
 
     stamp = job.stamp(progress.run_id)
     sink = Sink(folder, stamp, finished.started, listing.extras, listing.extra_schema, job.result_schema)
     with ray_session(options.address) as size, engine_errors():
-        device = options.device if options.device != "auto" else ("cuda" if size.gpus >= 1 else "cpu")
-        shares = share_cluster(size, options.workers, device, options.detector_device)
+        device = options.device if options.device != "auto" else ("cuda" if options.gpus or size.gpus >= 1 else "cpu")
+        shares = share_cluster(size, options.workers, device, options.detector_device, options.gpus)
         on_start()
 
         ask = partial(
@@ -265,10 +268,13 @@ def _run(
             results = give_up(sources, job.settings, stamp)
             return results if job.bundle is not None else (with_clips(result, job.spec) for result in results)
 
+        metrics = RunMetrics()
+        metrics.update(progress)
         try:
             for results in _passes(sources, sink, ask, abandon):
                 for result in results:
                     progress.take(result, sink.add(result))
+                    metrics.update(progress)
                     on_progress(progress)
         finally:
             sink.flush()

@@ -26,6 +26,8 @@ class ClusterSize:
 
     cpus: float
     gpus: float
+    may_grow: bool = False
+    """An autoscaler can bring more CPUs."""
 
 
 @dataclass(frozen=True)
@@ -101,10 +103,15 @@ def _quiet_stderr() -> Iterator[None]:
 
 def _size() -> ClusterSize:
     resources = ray.cluster_resources()
-    return ClusterSize(resources.get("CPU", 0.0), resources.get("GPU", 0.0))
+    cpus = resources.get("CPU", 0.0)
+    # Ray tells its own libraries alone; None where there is no autoscaler.
+    most = ray._private.state.state.get_max_resources_from_cluster_config() or {}
+    return ClusterSize(cpus, resources.get("GPU", 0.0), may_grow=most.get("CPU", 0.0) > cpus)
 
 
-def share_cluster(size: ClusterSize, workers: int | None, device: str, detector_device: str) -> StageShares:
+def share_cluster(
+    size: ClusterSize, workers: int | None, device: str, detector_device: str, gpus: int | None = None
+) -> StageShares:
     """Divide a cluster between the stages.
 
     A worker is one decoding actor; without a GPU it comes with a predicting actor of its own, and the two share one
@@ -115,21 +122,24 @@ def share_cluster(size: ClusterSize, workers: int | None, device: str, detector_
         workers: None: one for each CPU.
         device: `cpu` or `cuda`, of the model.
         detector_device: `cpu` or `cuda`, of the face detector.
+        gpus: None: all that the cluster has.
 
     Raises:
         ConfigError: the cluster has nothing to run on, or not what was asked for.
     """
     if workers is not None and workers < 1:
         raise ConfigError(f"--workers must be at least 1, got {workers}")
-    if "cuda" in (device, detector_device) and size.gpus < 1 and workers is None:
-        raise ConfigError("a GPU was asked for, but the cluster has none now: give --workers, and it may grow to one")
+    if gpus is not None and gpus < 1:
+        raise ConfigError(f"--gpus must be at least 1, got {gpus}")
+    if "cuda" in (device, detector_device) and size.gpus < 1 and workers is None and gpus is None:
+        raise ConfigError("a GPU was asked for, but the cluster has none now: give --gpus, and it may grow to them")
     if workers is None and size.cpus < 1:
         raise ConfigError("the cluster has no CPU for work at this moment: give --workers, and it may grow to them")
     n_decode = workers or int(size.cpus)
     # Shares of a core, not threads: a small machine must fit all stages.
-    unit = min(1.0, size.cpus / n_decode) if size.cpus else 1.0
+    unit = 1.0 if size.may_grow or not size.cpus else min(1.0, size.cpus / n_decode)
     on_gpu = device == "cuda"
-    n_gpus = max(1, int(size.gpus))
+    n_gpus = gpus or max(1, int(size.gpus))
     n_predict = n_gpus if on_gpu else n_decode
     detector_gpus = 0.5 if detector_device == "cuda" else 0.0  # of all GPUs, for all detectors together
     model_gpus = (1.0 - detector_gpus) if on_gpu else 0.0

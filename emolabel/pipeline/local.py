@@ -8,7 +8,7 @@ import pyarrow as pa
 import torch
 
 from emolabel import schema
-from emolabel.config import Settings
+from emolabel.config import DEFAULT_MODEL, Settings
 from emolabel.errors import MediaError, SourceError
 from emolabel.faces.cascade import build_detector
 from emolabel.media.isolate import IsolatedMedia
@@ -85,7 +85,7 @@ class Annotator:
 
 
 def load_model(
-    model: str = "untrained",
+    model: str = DEFAULT_MODEL,
     *,
     settings: Settings | None = None,
     device: str | None = None,

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from emolabel.errors import BundleError
 from emolabel.labels import EMOTIONS
-from emolabel.models.bundle import DEFAULT_BUNDLE, create_bundle, load_bundle, save_bundle
+from emolabel.models.bundle import create_bundle, load_bundle, save_bundle
 from emolabel.models.bundle_config import MAX_CONFIG_BYTES
 from emolabel.models.describe import describe_bundle
 from emolabel.models.pini2017 import Pini2017
@@ -73,9 +73,6 @@ class TestBuiltIn:
                     assert np.all(np.isfinite(scores))
                     assert scores.max() < 0.99, "random weights are saturated"
         assert not np.allclose(predictions[0].probabilities, predictions[1].probabilities, atol=1e-4)  # type: ignore[arg-type]
-
-    def test_the_default_is_built_in(self) -> None:
-        assert DEFAULT_BUNDLE == "untrained"
 
     def test_the_written_bundle_is_the_built_in_one(self, tmp_path: Path) -> None:
         built_in = load_bundle("untrained")

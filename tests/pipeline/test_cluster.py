@@ -32,10 +32,17 @@ def test_a_cluster_that_will_grow() -> None:
     assert (shares.n_decode, shares.n_predict, shares.predict_gpus) == (8, 1, 1.0)
 
 
+def test_workers_of_a_cluster_that_grows_do_not_crowd_the_nodes_it_has() -> None:
+    grows, stays = (share_cluster(ClusterSize(2, 0, may_grow), 8, "cpu", "cpu") for may_grow in (True, False))
+    assert (grows.decode_cpus, stays.decode_cpus) == (0.5, 0.125)
+    with_gpus = share_cluster(ClusterSize(2, 0, True), 8, "cuda", "cpu", gpus=3)
+    assert (with_gpus.n_predict, with_gpus.predict_gpus, with_gpus.decode_cpus) == (3, 1.0, 0.8)
+
+
 @pytest.mark.parametrize(
     ("size", "workers", "device", "message"),
     [
-        (ClusterSize(4, 0), None, "cuda", "a GPU was asked for, but the cluster has none now"),
+        (ClusterSize(4, 0), None, "cuda", "a GPU was asked for, but the cluster has none now: give --gpus"),
         (ClusterSize(0, 0), None, "cpu", "no CPU for work at this moment: give --workers"),
         (ClusterSize(4, 0), 0, "cpu", "--workers must be at least 1"),
     ],
