@@ -22,6 +22,7 @@ _STORE_BYTES = 200_000_000
 class _Node:
     process: "subprocess.Popen[bytes]"
     log: Path
+    metrics_port: int
 
     def wait_until_up(self) -> None:
         deadline = time.monotonic() + _START_S
@@ -96,6 +97,10 @@ class LoopbackCluster:
         ids = {node.process.pid for node in workers}
         return [process for process in self.processes() if process.name() == "raylet" and process.ppid() in ids]
 
+    def metrics_urls(self) -> list[str]:
+        """Where each node tells Prometheus of itself and of what runs on it; the head's is the first."""
+        return [f"http://127.0.0.1:{node.metrics_port}/metrics" for node in self._nodes]
+
     @property
     def _worker(self) -> list[str]:
         return [f"--address={self.address}", "--num-cpus=1"]
@@ -121,16 +126,17 @@ class LoopbackCluster:
     def _launch(self, options: Sequence[str]) -> _Node:
         self._n_launched += 1
         log = self._folder / f"node-{self._n_launched}.log"
-        (agent_port,) = free_ports(1)
+        agent_port, metrics_port = free_ports(2)
         command = [str(_RAY), "start", "--block", "--node-ip-address=127.0.0.1", "--disable-usage-stats", *options]
         # Nodes of one machine would else claim the same ports.
-        command += [f"--dashboard-agent-listen-port={agent_port}", "--min-worker-port=0", "--max-worker-port=0"]
+        command += [f"--dashboard-agent-listen-port={agent_port}", f"--metrics-export-port={metrics_port}"]
+        command += ["--min-worker-port=0", "--max-worker-port=0"]
         command += [f"--object-store-memory={_STORE_BYTES}"]
         with log.open("wb") as output:
             process = subprocess.Popen(
                 command, stdout=output, stderr=subprocess.STDOUT, env=self.environment, start_new_session=True
             )
-        self._nodes.append(_Node(process, log))
+        self._nodes.append(_Node(process, log, metrics_port))
         return self._nodes[-1]
 
     def _stop(self) -> None:

@@ -10,13 +10,13 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from facenet_pytorch.models.mtcnn import ONet, PNet, RNet
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.ops import batched_nms
 
 from emolabel.config import FaceSettings
 from emolabel.faces.integral import shrink, shrink_regions, summed_area
+from emolabel.faces.networks import build_networks
 from emolabel.faces.whole import WholeFrame
 from emolabel.types import Detections, Float32Array, UInt8Array
 
@@ -60,7 +60,7 @@ class MtcnnDetector:
         """Loads the weights that ship with facenet-pytorch; `frames_at_once` None: what suits the device."""
         self._settings = settings
         self._device = torch.device(device)
-        self._pnet, self._rnet, self._onet = (self._place(net) for net in (PNet(), RNet(), ONet()))
+        self._networks = build_networks(self._device)
         # A CPU gains nothing from batches here (measured), and alone each frame's arithmetic is the same to the bit.
         self._frames_at_once = frames_at_once or (1 if self._device.type == "cpu" else 32)
 
@@ -74,11 +74,6 @@ class MtcnnDetector:
             for start in range(0, len(frames), self._frames_at_once):
                 found += self._detect_batch(frames[start : start + self._frames_at_once])
         return found
-
-    def _place(self, net: nn.Module) -> nn.Module:
-        # Channels last is how the summed-area table gives the pictures, and quicker on CPU by a third.
-        placed: nn.Module = net.eval().to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch declares no overload with a memory format
-        return placed
 
     def _detect_batch(self, frames: UInt8Array) -> list[Detections]:
         small = scale_down(frames, self._settings.detect_max_side_px)
@@ -99,9 +94,9 @@ class MtcnnDetector:
         frames, boxes, scores, shifts = [], [], [], []
         for scale in pyramid(height, width, self._settings.min_face_px):
             level = shrink(table, int(height * scale + 1), int(width * scale + 1))
-            shift, probability = self._pnet(_normalised(level))
-            frame, y, x = torch.nonzero(probability[:, 1] >= P_THRESHOLD, as_tuple=True)
-            score = probability[frame, 1, y, x]
+            shift, probability = self._networks.propose(level)
+            frame, y, x = torch.nonzero(probability >= P_THRESHOLD, as_tuple=True)
+            score = probability[frame, y, x]
             corner = torch.stack([x, y, x, y], dim=1) * P_STRIDE_PX
             # The weights were trained with pixels counted from 1, as Matlab does.
             box = torch.floor((corner + corner.new_tensor([1, 1, P_CELL_PX, P_CELL_PX])) / scale)
@@ -120,10 +115,10 @@ class MtcnnDetector:
     def _refine(self, table: Tensor, frame: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
         """Stage 2: R-Net throws most candidates out and corrects the rest."""
         frame, boxes, regions = _visible(table, frame, boxes)
-        parts = [self._rnet(batch) for batch in _looks(table, frame, regions, R_INPUT_PX)]
+        parts = [self._networks.refine(batch) for batch in _looks(table, frame, regions, R_INPUT_PX)]
         if not parts:
             return frame, boxes
-        shift, score = torch.cat([part[0] for part in parts]), torch.cat([part[1][:, 1] for part in parts])
+        shift, score = (torch.cat(part) for part in zip(*parts, strict=True))
         passed = score > R_THRESHOLD
         frame, boxes, shift, score = frame[passed], boxes[passed], shift[passed], score[passed]
         keep = batched_nms(boxes, score, frame, 0.7)
@@ -132,10 +127,10 @@ class MtcnnDetector:
     def _decide(self, table: Tensor, frame: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Stage 3: O-Net gives the final boxes and scores."""
         frame, boxes, regions = _visible(table, frame, boxes)
-        parts = [self._onet(batch) for batch in _looks(table, frame, regions, O_INPUT_PX)]
+        parts = [self._networks.decide(batch) for batch in _looks(table, frame, regions, O_INPUT_PX)]
         if not parts:
             return frame, boxes, boxes.new_zeros(0)
-        shift, score = torch.cat([part[0] for part in parts]), torch.cat([part[2][:, 1] for part in parts])
+        shift, score = (torch.cat(part) for part in zip(*parts, strict=True))
         passed = score >= min(O_THRESHOLD, self._settings.min_score)
         frame, boxes, shift, score = frame[passed], boxes[passed], shift[passed], score[passed]
         return frame, _shifted(boxes, shift, extra_px=1), score
@@ -191,11 +186,6 @@ def _areas(boxes: Float32Array, extra_px: int = 0) -> Float32Array:
     return np.asarray(widths * heights)
 
 
-def _normalised(pixels: Tensor) -> Tensor:
-    """(n, h, w, 3) of 0-255 as the networks want them: (n, 3, h, w), about -1 to 1."""
-    return ((pixels - 127.5) / 128).permute(0, 3, 1, 2)
-
-
 def _shifted(boxes: Tensor, shift: Tensor, extra_px: int) -> Tensor:
     """(n, 4) boxes with each edge moved by its (n, 4) regression, in parts of the box's sides."""
     sides = boxes[:, 2:] - boxes[:, :2] + extra_px
@@ -220,7 +210,7 @@ def _visible(table: Tensor, frame: Tensor, boxes: Tensor) -> tuple[Tensor, Tenso
 
 
 def _looks(table: Tensor, frame: Tensor, regions: Tensor, size: int) -> Iterator[Tensor]:
-    """The regions as batches of network input, (n, 3, size, size)."""
+    """The regions as batches of network input, (n, size, size, 3)."""
     for start in range(0, len(regions), REGIONS_AT_ONCE):
         some = slice(start, start + REGIONS_AT_ONCE)
-        yield _normalised(shrink_regions(table, frame[some], regions[some], size))
+        yield shrink_regions(table, frame[some], regions[some], size)
