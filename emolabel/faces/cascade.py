@@ -61,8 +61,7 @@ class MtcnnDetector:
         self._settings = settings
         self._device = torch.device(device)
         self._networks = build_networks(self._device)
-        # A CPU gains nothing from batches here (measured), and alone each frame's arithmetic is the same to the bit.
-        self._frames_at_once = frames_at_once or (1 if self._device.type == "cpu" else 32)
+        self._frames_at_once = frames_at_once or (8 if self._device.type == "cpu" else 32)
 
     def detect(self, frames: UInt8Array) -> list[Detections]:
         """See `FaceDetector.detect`."""
