@@ -15,6 +15,8 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 _BUNDLE = "Bundle that the {} branch is taken from."
 _HELD_OUT = "Predictions of samples that it did not learn from: training's output folder. Repeatable."
 
+_LEVEL = "0: classes as frequent as among its held-out samples; 1: as if all were equally frequent."
+
 
 @app.command()
 def combine(
@@ -27,6 +29,8 @@ def combine(
     rule: Annotated[
         Rule, typer.Option(help="mean or log_mean: of the branches' probabilities, or their logarithms.")
     ] = "log_mean",
+    face_level: Annotated[float, typer.Option(help=_LEVEL)] = 0.0,
+    audio_level: Annotated[float, typer.Option(help=_LEVEL)] = 0.0,
     clips: Annotated[
         list[str] | None,
         typer.Option(
@@ -42,7 +46,10 @@ def combine(
         terms = None if licence is None else json.loads(licence.read_text())
     except (OSError, ValueError) as error:
         raise ConfigError(f"cannot read {licence}: {error}") from error
-    branches = {"face": Apart(face, tuple(face_held_out)), "audio": Apart(audio, tuple(audio_held_out))}
+    branches = {
+        "face": Apart(face, tuple(face_held_out), face_level),
+        "audio": Apart(audio, tuple(audio_held_out), audio_level),
+    }
     bundle = combine_branches(branches, out, name=name, rule=rule, clips=clips or (), licence=terms)
     decision = bundle.config.config["decision"]
     for branch in branches:

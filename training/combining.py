@@ -32,6 +32,10 @@ class Apart:
     held_out: tuple[str, ...]
     """Predictions of samples that were not learnt from, with their truth (see `evaluation.labels.read_labels`): its
     temperature is fitted on them."""
+    level: float = 0.0
+    """How far the classes are brought to the same footing: 0, as often as in the data; 1, as if all were equally
+    frequent. Logits lose the logarithm of a class's share times this (Menon et al., ICLR 2021,
+    https://arxiv.org/abs/2007.07314)."""
 
 
 def combine_branches(
@@ -59,10 +63,9 @@ def combine_branches(
     bundles = {branch: load_bundle(apart.bundle) for branch, apart in branches.items()}
     models = {branch: _model(bundle, branch, branches[branch].bundle) for branch, bundle in bundles.items()}
     held_out = {branch: _scored(apart.held_out, branch) for branch, apart in branches.items()}
-    decisions = {branch: BranchDecision(fit_temperature(*scores)) for branch, scores in held_out.items()}
+    decisions = {branch: _decision(*scores, branches[branch].level) for branch, scores in held_out.items()}
     figures: dict[str, Any] = {
-        branch: _figures(at_temperature(scores, decisions[branch].temperature), truth)
-        for branch, (scores, truth) in held_out.items()
+        branch: _figures(_decided(scores, decisions[branch]), truth) for branch, (scores, truth) in held_out.items()
     }
     rules = DecisionConfig(decisions.get("face"), decisions.get("motion"), decisions.get("audio"), rule=rule)
     if clips:
@@ -113,6 +116,25 @@ def _scored(labels: Sequence[str], branch: str) -> tuple[Float64Array, Int64Arra
     clips = _clips(labels, [branch])
     there = clips.scored(branch)
     return clips.scores[branch][there], clips.truth[there]
+
+
+def _decision(scores: Float64Array, truth: Int64Array, level: float) -> BranchDecision:
+    """The temperature is that of the data as they are; the classes are levelled after it."""
+    temperature = fit_temperature(scores, truth)
+    if not level:
+        return BranchDecision(temperature)
+    shares = np.bincount(truth, minlength=len(EMOTIONS)) / len(truth)
+    if not shares.all():
+        raise TrainingError(
+            f"classes cannot be levelled: the held-out samples have no {EMOTIONS[int(shares.argmin())]}"
+        )
+    return BranchDecision(temperature, bias=tuple((-level * np.log(shares)).tolist()))
+
+
+def _decided(scores: Float64Array, decision: BranchDecision) -> Float64Array:
+    levelled = at_temperature(scores, decision.temperature) * np.exp(decision.bias or np.zeros(len(EMOTIONS)))
+    probabilities: Float64Array = levelled / levelled.sum(axis=1, keepdims=True)
+    return probabilities
 
 
 def _fused(rules: DecisionConfig, labels: Sequence[str]) -> tuple[DecisionConfig, dict[str, float]]:

@@ -24,7 +24,7 @@ combine() {  # combine BUNDLE-OF-VOICES OUT NAME [CLIPS...]: not yet there, or a
     voices=$1 bundle=$2 called=$3
     shift 3
     rm -rf "$bundle"
-    python jobs/combine.py --face "$out/face/all/bundle" --face-held-out "$out/face" \
+    python jobs/combine.py --face "$out/face/all/bundle" --face-held-out "$out/face" --face-level 0.5 \
         --audio "$voices" --audio-held-out "$out/audio" --name "$called" \
         --licence training/configs/default-licence.json "$@" -o "$bundle"
 }
@@ -33,8 +33,8 @@ combine() {  # combine BUNDLE-OF-VOICES OUT NAME [CLIPS...]: not yet there, or a
 for k in $folds; do
     python -c "
 import pandas, sys
-voices = pandas.read_parquet(sys.argv[1]).rename(columns={'input': 'uri'})
-voices[['uri', 'label', 'subject', 'split', 'dataset']].to_csv(sys.argv[2], index=False)
+voices = pandas.read_parquet(sys.argv[1]).assign(start_s='', end_s='').rename(columns={'input': 'uri'})
+voices[['uri', 'label', 'subject', 'split', 'start_s', 'end_s', 'dataset']].to_csv(sys.argv[2], index=False)
 " "$out/audio/fold-$k/predictions.parquet" "$out/voices-$k.csv"
     [ -e "$out/clips/$k/manifest.csv" ] || python jobs/composite.py --faces "$out/fer2013.csv" --split validation \
         --voices "$out/voices-$k.csv" -o "$out/clips/$k" --per-class 12 --seed "$k"

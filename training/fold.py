@@ -124,7 +124,8 @@ class _Run:
         if done and self._checkpoint is not None:
             self._model.load_state_dict(self._checkpoint["model"])
             stage.trainer.restore(self._checkpoint["trainer"])
-        for epoch in range(done, settings.epochs):
+        n_epochs = settings.stop_after or settings.epochs
+        for epoch in range(done, n_epochs):
             started = time.monotonic()
             loss, accuracy = stage.train_epoch(epoch)
             if not loss == loss or loss == float("inf"):
@@ -135,7 +136,7 @@ class _Run:
             report = EpochReport(
                 stage=name,
                 epoch=epoch + 1,
-                n_epochs=settings.epochs,
+                n_epochs=n_epochs,
                 loss=loss,
                 train_accuracy=accuracy,
                 validation_loss=None if measured is None else measured.loss,

@@ -74,6 +74,8 @@ class StageSettings:
     batch_size: int
     sets: tuple[str, ...] = ()
     """Data sets it learns from, by the names given with `--set`; empty: the primary one. The fusion: the primary."""
+    stop_after: int | None = None
+    """Epochs after which it ends, before its schedule does: early stopping, at an epoch chosen on held-out samples."""
     views_per_clip: int = 8
     """Frames, slices or pieces of sound drawn from each clip in an epoch; a picture has just one."""
     optimiser: Literal["adam", "adamw", "sgd"] = "adam"
@@ -104,6 +106,7 @@ class StageSettings:
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "views_per_clip"):
             _require(getattr(self, name) >= 1, f"{name} must be at least 1, got {getattr(self, name)}")
+        _require(self.stop_after is None or 0 < self.stop_after <= self.epochs, "stop_after must lie in 1 to epochs")
         _require(self.learning_rate > 0, f"the learning rate must be positive, got {self.learning_rate}")
         for name in ("label_smoothing", "average", "background"):
             _require(0 <= getattr(self, name) < 1, f"{name} must lie in [0, 1), got {getattr(self, name)}")

@@ -83,6 +83,17 @@ def test_each_branch_gets_the_temperature_of_its_own_mistakes(apart: dict[str, A
     np.testing.assert_allclose(both.face, cooled / cooled.sum(), atol=2e-3)  # half precision
 
 
+def test_classes_are_brought_to_the_same_footing(apart: dict[str, Apart], tmp_path: Path) -> None:
+    levelled = {name: Apart(its.bundle, its.held_out, level=0.5) for name, its in apart.items()}
+    bias = combine_branches(levelled, tmp_path / "both", name="both").model.config.decision.audio.bias
+    # Of the audio's truth 70 in 100 are of the first class, and 4 to 6 of each other.
+    shares = pd.read_parquet(apart["audio"].held_out[0])["label"].value_counts(normalize=True)
+    assert bias == pytest.approx([-0.5 * np.log(shares[name]) for name in EMOTIONS])
+    one_sided = Apart(apart["face"].bundle, (said(tmp_path / "one.parquet", 9, 9),), level=0.5)
+    with pytest.raises(TrainingError, match="held-out samples have no disgust"):
+        combine_branches(levelled | {"face": one_sided}, tmp_path / "out", name="x")
+
+
 def test_clips_calibrate_the_fused_label(apart: dict[str, Apart], tmp_path: Path) -> None:
     """Both say 0.7, which the geometric mean repeats; together they are right nine times in ten."""
     clips = said(tmp_path / "clips.parquet", 90, 100)

@@ -169,8 +169,8 @@ def test_one_network_on_everything(make_set: MakeSet, tmp_path: Path) -> None:
         for row in rows:
             row["face"] |= {"index": [0], "pixels": row["face"]["pixels"][: 3 * FACE_PX**2]}
         pq.write_table(table.from_pylist(rows, schema=table.schema), file)
-    face = replace(SETTINGS.stages["face"], sets=("clips", "pictures"), balance=True, schedule="one_cycle", epochs=4)
-    face = replace(face, views_per_clip=3, batch_size=4)
+    face = replace(SETTINGS.stages["face"], sets=("clips", "pictures"), balance=True, schedule="one_cycle", epochs=5)
+    face = replace(face, views_per_clip=3, batch_size=4, stop_after=4)
     folders = {"clips": make_set("clips", n=7, n_subjects=2), "pictures": pictures}
     write_run(pictures, InputSpec(face=FrameSampling(1, FACE_PX)))
     result = train_fold(replace(SETTINGS, face=face), folders, None, tmp_path / "all")
