@@ -5,8 +5,8 @@ from typing import Final, Literal
 
 from emolabel.errors import ConfigError
 
-DEFAULT_MODEL: Final = "untrained"
-"""The bundle that is used where none is named."""
+DEFAULT_MODEL: Final = "emolabel-1"
+"""The bundle that is used where none is named; it ships with the package."""
 
 FacesMode = Literal["biggest", "all", "whole"]
 PreparedFaces = Literal["detect", "whole"]

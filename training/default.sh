@@ -24,7 +24,7 @@ combine() {  # combine BUNDLE-OF-VOICES OUT NAME [CLIPS...]: not yet there, or a
     voices=$1 bundle=$2 called=$3
     shift 3
     rm -rf "$bundle"
-    python jobs/combine.py --face "$out/face/all/bundle" --face-held-out "$out/face" --face-level 0.5 \
+    python jobs/combine.py --face "$out/face/all/bundle" --face-held-out "$out/face" --face-level 0.3 \
         --audio "$voices" --audio-held-out "$out/audio" --name "$called" \
         --licence training/configs/default-licence.json "$@" -o "$bundle"
 }
@@ -50,8 +50,10 @@ done
 combine "$out/audio-all/all/bundle" "$out/$name" $name $(for k in $folds; do echo "--clips $out/labels/apart-$k"; done)
 
 # What the model card says.
+{ head -n 1 "$out/fer2013.csv"; grep ',validation,' "$out/fer2013.csv"; } > "$out/publictest.csv"
+emolabel annotate "$out/publictest.csv" --model "$out/$name" --faces whole --whole-clip -o "$out/labels/publictest"
 emolabel annotate "$out/emodb.csv" --model "$out/transfer/all/bundle" --whole-clip -o "$out/labels/transfer"
-python jobs/evaluate.py "$out/face" -o "$out/report/face"
+python jobs/evaluate.py "$out/labels/publictest" --by dataset -o "$out/report/face"
 python jobs/evaluate.py "$out/audio" --by dataset --by fold -o "$out/report/audio"
 python jobs/evaluate.py "$out/labels/transfer" --by dataset -o "$out/report/transfer"
 python jobs/evaluate.py $(for k in $folds; do echo "$out/labels/fused-$k"; done) --by dataset -o "$out/report/clips"
