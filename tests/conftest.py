@@ -20,6 +20,13 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What starts a Ray is run by one process, one after another; another process runs all else meanwhile."""
+    for item in items:
+        if item.get_closest_marker("ray"):
+            item.add_marker(pytest.mark.xdist_group("ray"))
+
+
 @pytest.fixture(scope="session")
 def shared_videos() -> Path:
     folder = SHARED / "media" / "videos"

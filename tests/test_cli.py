@@ -1,14 +1,18 @@
 """The command line as a user meets it: exit statuses, one-line errors, no tracebacks."""
 
+import io
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 import emolabel
 from emolabel.cli import main
+from emolabel.pipeline.annotate import Progress
+from emolabel.summary import print_summary
 
 
 def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -90,10 +94,18 @@ def test_first_run_second_run_dry_run_and_strict(clips: Path, tmp_path: Path) ->
     assert first.returncode == 3, first.stderr  # broken.mp4
     assert first.stderr == ""
     assert "moov" in first.stdout
-    assert "THE MODEL IS UNTRAINED" in first.stdout
+    assert "UNTRAINED" not in first.stdout
     assert "labels: " in first.stdout
 
     second = run("annotate", "clips", "-o", "out", "--strict", cwd=tmp_path)
     assert second.returncode == 3  # what failed before has still failed
     assert "3 inputs were finished by earlier runs and left as they are (1 of them failed)" in second.stdout
     assert "nothing left to do" in second.stdout
+
+
+def test_a_run_with_random_weights_says_so() -> None:
+    for model, warned in (("untrained-mine", True), ("emolabel-1", False)):
+        progress = Progress(out="out", model=model, run_id="r", n_inputs=1, n_finished=1)
+        with Console(width=200, record=True, file=io.StringIO()) as console:
+            print_summary(console, progress)
+        assert ("THE MODEL IS UNTRAINED" in console.export_text()) == warned

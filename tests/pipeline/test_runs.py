@@ -82,7 +82,7 @@ def test_the_same_command_again_does_nothing(folder: Path, quick: str, done: Pat
 def test_another_window_or_model_into_the_same_folder_is_refused(folder: Path, quick: str, done: Path) -> None:
     with pytest.raises(OutputError, match=r"windows\.length_s was 5\.0, now 2\.0.*--overwrite"):
         emolabel.annotate(folder, done, model=quick, window=2.0)
-    with pytest.raises(OutputError, match="model was 'untrained-quick', now 'untrained'"):
+    with pytest.raises(OutputError, match="model was 'untrained-quick', now 'emolabel-1'"):
         emolabel.annotate(folder, done)
 
 
