@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from emolabel import metrics
 from emolabel.errors import TrainingError
 from emolabel.labels import EMOTIONS, MODALITIES
 from emolabel.models.bundle import LoadedBundle, load_bundle, save_bundle
-from emolabel.models.combine import BranchDecision, Rule, combine
+from emolabel.models.combine import BranchDecision, Rule, clip_log_probabilities, combine
 from emolabel.models.pini2017 import Pini2017, Pini2017Config
 from emolabel.models.pini2017.config import DecisionConfig
 from emolabel.types import Float64Array, Int64Array
@@ -132,9 +133,15 @@ def _decision(scores: Float64Array, truth: Int64Array, level: float) -> BranchDe
 
 
 def _decided(scores: Float64Array, decision: BranchDecision) -> Float64Array:
-    levelled = at_temperature(scores, decision.temperature) * np.exp(decision.bias or np.zeros(len(EMOTIONS)))
-    probabilities: Float64Array = levelled / levelled.sum(axis=1, keepdims=True)
+    """As the bundle will say them: logits differ from logarithms of probabilities by a constant alone."""
+    logits = _logarithms(scores)[:, None]
+    said = clip_log_probabilities(logits, torch.ones(logits.shape[:2], dtype=torch.bool), decision, "logits")
+    probabilities: Float64Array = said.exp().numpy()
     return probabilities
+
+
+def _logarithms(scores: Float64Array) -> Tensor:
+    return torch.from_numpy(scores).clamp_min(metrics.SMALLEST_PROBABILITY).log()
 
 
 def _fused(rules: DecisionConfig, labels: Sequence[str]) -> tuple[DecisionConfig, dict[str, float]]:
@@ -143,10 +150,7 @@ def _fused(rules: DecisionConfig, labels: Sequence[str]) -> tuple[DecisionConfig
     there = np.all([clips.scored(branch) for branch in rules.branches], axis=0)
     if not there.any():
         raise TrainingError(f"no clip in {labels[0]} has scores of all branches")
-    says = {
-        branch: torch.from_numpy(clips.scores[branch][there]).clamp_min(metrics.SMALLEST_PROBABILITY).log()
-        for branch in rules.branches
-    }
+    says = {branch: _logarithms(clips.scores[branch][there]) for branch in rules.branches}
     truth = clips.truth[there]
     weights = {branch: decision.weight for branch, decision in rules.branches.items()}
     rows = dict.fromkeys(says, torch.arange(len(truth)))

@@ -58,7 +58,7 @@ python jobs/evaluate.py "$out/audio" --by dataset --by fold -o "$out/report/audi
 python jobs/evaluate.py "$out/labels/transfer" --by dataset -o "$out/report/transfer"
 python jobs/evaluate.py $(for k in $folds; do echo "$out/labels/fused-$k"; done) --by dataset -o "$out/report/clips"
 {
-    cat training/configs/default-card.md
+    sed '/^<!--/d' training/configs/default-card.md
     for part in face audio transfer clips; do
         printf '\n## Measured: %s\n\n' "$(sed -n "s/^<!-- $part: \(.*\) -->$/\1/p" training/configs/default-card.md)"
         sed '1,2d; s/^#/##/' "$out/report/$part/summary.md"

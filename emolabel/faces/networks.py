@@ -30,19 +30,15 @@ class Cascade:
     decide: Network
 
 
-def build_networks(device: torch.device, threads: int | None = None) -> Cascade:
-    """OpenVINO on the CPU, where it is installed and x86 gives it something to gain; torch elsewhere.
-
-    Args:
-        threads: that OpenVINO may use; None: as many as torch.
-    """
+def build_networks(device: torch.device) -> Cascade:
+    """OpenVINO on the CPU, where it is installed, with as many threads as torch; torch elsewhere."""
     if device.type == "cpu":
         try:
             from emolabel.faces.openvino_networks import build_openvino
         except ImportError:
             pass
         else:
-            return build_openvino(PNet(), RNet(), ONet(), threads or torch.get_num_threads())
+            return build_openvino(PNet(), RNet(), ONet(), torch.get_num_threads())
     return build_torch(device)
 
 

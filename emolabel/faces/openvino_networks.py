@@ -1,11 +1,9 @@
-"""MTCNN's networks on OpenVINO, which runs them in less than half of torch's time on an x86 CPU.
+"""MTCNN's networks on OpenVINO, which takes less of an x86 CPU for them than torch.
 
 They are written down here operation by operation, and take the weights of the torch modules: converting a module by
 tracing it would cost every worker seconds at its start.
 """
 
-from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -18,9 +16,6 @@ from emolabel.faces.networks import Cascade
 
 _Node = Any
 """An output of a node of the graph, or a node with one output; OpenVINO's functions take both, and have no types."""
-
-_SIZES_KEPT = 64
-"""Of pictures: some ten for each size of frame."""
 
 
 def build_openvino(pnet: nn.Module, rnet: nn.Module, onet: nn.Module, threads: int) -> Cascade:
@@ -37,8 +32,9 @@ def build_openvino(pnet: nn.Module, rnet: nn.Module, onet: nn.Module, threads: i
     def compiled(model: openvino.Model) -> "OpenVinoNetwork":
         return OpenVinoNetwork(core.compile_model(model, "CPU", options))
 
-    maps = MapsOfOneSize(lambda shape: compiled(_pnet(_Layers(pnet), shape)))
-    return Cascade(maps, compiled(_rnet(_Layers(rnet))), compiled(_onet(_Layers(onet))))
+    # P-Net for all sizes at once: compiled for one size it is a tenth quicker, but every new one costs 20 ms, and the
+    # videos of a collection have many.
+    return Cascade(compiled(_pnet(_Layers(pnet))), compiled(_rnet(_Layers(rnet))), compiled(_onet(_Layers(onet))))
 
 
 class OpenVinoNetwork:
@@ -52,16 +48,6 @@ class OpenVinoNetwork:
         self._request.infer([pixels.numpy()], share_inputs=True)
         shift, score = (torch.from_numpy(self._request.get_output_tensor(i).data.copy()) for i in range(2))
         return shift, score
-
-
-class MapsOfOneSize:
-    """P-Net, compiled for each size of picture that comes: in 20 ms, and a third quicker than one for all sizes."""
-
-    def __init__(self, compiled: Callable[[list[int]], OpenVinoNetwork]) -> None:
-        self._of_size = lru_cache(_SIZES_KEPT)(lambda shape: compiled(list(shape)))
-
-    def __call__(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        return self._of_size(tuple(pixels.shape))(pixels)
 
 
 class _Layers:
@@ -95,9 +81,9 @@ class _Layers:
         return self.prelu(self.dense(x, f"dense{number}"), f"prelu{number}")
 
 
-def _pixels(shape: list[int]) -> tuple[_Node, _Node]:
-    """The input, (n, h, w, 3) of 0-255, and what the first layer gets of it."""
-    given = ops.parameter(shape, np.float32)
+def _pixels(side: int) -> tuple[_Node, _Node]:
+    """The input, (n, side, side, 3) of 0-255 (-1: any size), and what the first layer gets of it."""
+    given = ops.parameter([-1, side, side, 3], np.float32)
     centred = ops.multiply(ops.subtract(given, np.float32(127.5)), np.float32(1 / 128))
     return given, ops.transpose(centred, np.array([0, 3, 1, 2]))
 
@@ -107,20 +93,20 @@ def _face(classes: _Node) -> _Node:
     return ops.gather(ops.softmax(classes, 1), np.array(1), np.array(1))
 
 
-def _pnet(layers: _Layers, shape: list[int]) -> openvino.Model:
-    given, x = _pixels(shape)
+def _pnet(layers: _Layers) -> openvino.Model:
+    given, x = _pixels(-1)
     x = layers.hidden(layers.hidden(layers.hidden(x, 1, pool=2), 2), 3)
     return openvino.Model([layers.convolution(x, "conv4_2"), _face(layers.convolution(x, "conv4_1"))], [given])
 
 
 def _rnet(layers: _Layers) -> openvino.Model:
-    given, x = _pixels([-1, 24, 24, 3])
+    given, x = _pixels(24)
     x = layers.flat(layers.hidden(layers.hidden(layers.hidden(x, 1, pool=3), 2, pool=3), 3), 4)
     return openvino.Model([layers.dense(x, "dense5_2"), _face(layers.dense(x, "dense5_1"))], [given])
 
 
 def _onet(layers: _Layers) -> openvino.Model:
-    given, x = _pixels([-1, 48, 48, 3])
+    given, x = _pixels(48)
     for number, pool in ((1, 3), (2, 3), (3, 2), (4, None)):
         x = layers.hidden(x, number, pool)
     x = layers.flat(x, 5)

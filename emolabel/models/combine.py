@@ -16,6 +16,12 @@ Pool = Literal["logits", "probabilities"]
 Rule = Literal["mean", "log_mean"]
 
 
+def check_temperature(value: float) -> None:
+    """Raises ValueError beyond generous bounds, behind which float32 ends."""
+    if not 1e-3 <= value <= 1e3:
+        raise ValueError(f"a temperature must lie in 0.001-1000, got {value:g}")
+
+
 @dataclass(frozen=True)
 class BranchDecision:
     """How much a branch is believed, fitted on validation data."""
@@ -29,9 +35,7 @@ class BranchDecision:
     """Added per class after the division, in the order of the labels; None: nothing."""
 
     def __post_init__(self) -> None:
-        # Bounds are generous; beyond them float32 ends.
-        if not 1e-3 <= self.temperature <= 1e3:
-            raise ValueError(f"a temperature must lie in 0.001-1000, got {self.temperature:g}")
+        check_temperature(self.temperature)
         if not 0 <= self.weight <= 1e6:
             raise ValueError(f"a weight must lie in 0-1e+06, got {self.weight:g}")
         if self.bias is not None and len(self.bias) != N_EMOTIONS:

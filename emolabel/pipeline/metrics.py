@@ -15,7 +15,9 @@ class RunMetrics:
     def __init__(self) -> None:
         self._to_do = Gauge("emolabel_inputs_to_do", "Inputs of the run that are not finished.")
         self._inputs = Counter("emolabel_inputs_finished", "Inputs finished, by status.", tag_keys=("status",))
-        self._windows = Counter("emolabel_windows_finished", "Windows labelled or failed, by status.", ("status",))
+        self._windows = Counter(
+            "emolabel_windows_finished", "Windows labelled or failed, by status.", tag_keys=("status",)
+        )
         self._seconds = Counter("emolabel_video_seconds", "Length of the finished inputs.")
         self._told: Counts[tuple[str, str]] = Counts()
         self._told_s = 0.0

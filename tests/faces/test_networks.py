@@ -17,7 +17,7 @@ def both() -> tuple[Cascade, Cascade]:
     return build_torch(torch.device("cpu")), openvino_networks.build_openvino(PNet(), RNet(), ONet(), threads=1)
 
 
-@settings(deadline=None)  # each size is compiled
+@settings(deadline=None)  # a new size takes longer
 @given(n=st.integers(1, 3), height=st.integers(12, 40), width=st.integers(12, 40), seed=st.integers(0, 99))
 def test_maps_of_any_size(both: tuple[Cascade, Cascade], n: int, height: int, width: int, seed: int) -> None:
     pixels = 255 * torch.rand(n, height, width, 3, generator=torch.Generator().manual_seed(seed))

@@ -7,7 +7,7 @@ from emolabel.models.blocks.c3d import SLICE_LENGTH, SLICE_PX
 from emolabel.models.blocks.face_trunk import INCEPTION, check_backbone
 from emolabel.models.blocks.normalise import AUDIO_GAIN, FIXED, RAW, PixelNorm
 from emolabel.models.blocks.soundnet import Padding
-from emolabel.models.combine import BranchDecision, Pool, Rule
+from emolabel.models.combine import BranchDecision, Pool, Rule, check_temperature
 from emolabel.sampling import AudioSampling, FrameSampling, InputSpec, SliceSampling
 
 AudioTrunk = Literal["soundnet", "log_mel"]
@@ -131,8 +131,7 @@ class DecisionConfig:
     `probabilities`: mean of softmaxes."""
 
     def __post_init__(self) -> None:
-        if not 1e-3 <= self.temperature <= 1e3:
-            raise ValueError(f"a temperature must lie in 0.001-1000, got {self.temperature:g}")
+        check_temperature(self.temperature)
 
     @property
     def branches(self) -> dict[str, BranchDecision]:
