@@ -18,7 +18,7 @@ from chaos.cases import Case
 from chaos.lures import SECRET
 from emolabel.config import DecodeLimits, FaceSettings, Settings, WindowPolicy
 from emolabel.errors import Status
-from emolabel.faces.cascade import build_detector
+from emolabel.faces.detect import build_detector
 from emolabel.media.isolate import FrameStream, IsolatedMedia
 from emolabel.pipeline.decode import DecodeTools, decode_chunk
 from emolabel.pipeline.files import LocalFiles

@@ -20,6 +20,7 @@ def annotate(
     window: float | None = 5.0,
     stride: float | None = None,
     faces: FacesMode = "biggest",
+    detect_every: int = FaceSettings.detect_every,
     device: str = "auto",
     detector_device: str = "cpu",
     batch_size: int = 16,
@@ -40,6 +41,7 @@ def annotate(
         window: seconds per window; None: one window per input.
         stride: seconds from window to window; None: the window's length.
         faces: the biggest face of each frame, or a row for every face.
+        detect_every: search every n-th frame for faces, and follow them in between; 1: search all.
         device: of the model: `auto`, `cpu` or `cuda`.
         detector_device: of the face detector: `cpu` or `cuda`.
         batch_size: windows that go through the model at a time.
@@ -58,7 +60,10 @@ def annotate(
         EmolabelError: nothing could be started, or the job ended early. A file that fails is a row, not an error.
     """
     arguments = [inputs] if isinstance(inputs, (str, Path)) else inputs
-    settings = Settings(windows=WindowPolicy(length_s=window, stride_s=stride), faces=FaceSettings(mode=faces))
+    settings = Settings(
+        windows=WindowPolicy(length_s=window, stride_s=stride),
+        faces=FaceSettings(mode=faces, detect_every=detect_every),
+    )
     options = RunOptions(
         device, detector_device, batch_size, workers, gpus, address, limit, overwrite, frozenset(retry)
     )

@@ -68,6 +68,9 @@ def annotate(
     stride: Annotated[float | None, typer.Option(help="Seconds from window to window (default: the window).")] = None,
     whole_clip: Annotated[bool, typer.Option("--whole-clip", help="One window per input.")] = False,
     faces: Annotated[FacesMode, typer.Option(help="The biggest face, every one, or the whole frame.")] = "biggest",
+    detect_every: Annotated[
+        int, typer.Option(help="Search every n-th frame for faces, and follow them in between; 1: search all.")
+    ] = FaceSettings.detect_every,
     device: Annotated[str, typer.Option(help="Of the model: auto, cpu or cuda.")] = "auto",
     detector_device: Annotated[str, typer.Option(help="Of the face detector: cpu or cuda.")] = "cpu",
     batch_size: Annotated[int, typer.Option(help="Windows that go through the model at a time.")] = 16,
@@ -95,7 +98,7 @@ def annotate(
 
     settings = Settings(
         windows=WindowPolicy(length_s=None if whole_clip else window, stride_s=stride),
-        faces=FaceSettings(mode=faces),
+        faces=FaceSettings(mode=faces, detect_every=detect_every),
     )
     retry = frozenset(status for status in Status if status.failure) if retry_failed else frozenset(retry_status or ())
     options = RunOptions(device, detector_device, batch_size, workers, gpus, address, limit, overwrite, retry)

@@ -52,6 +52,9 @@ class FaceSettings:
     """Detection runs on a copy scaled down to this; crops come from the full frame."""
     min_face_px: int = 20
     """Smallest face looked for, in pixels of that copy."""
+    detect_every: int = 12
+    """Of the frames that a model looks at, every n-th is searched as a whole; in the others, faces are looked for where
+    they must be. 1: all frames are searched."""
     track_min_iou: float = 0.3
     """`all`: least overlap (intersection over union) of two boxes that are the same face."""
     track_max_missed: int = 12
@@ -66,6 +69,7 @@ class FaceSettings:
         _require(0 <= self.min_score <= 1, f"the lowest face score must lie in 0-1, got {self.min_score}")
         _require(self.detect_max_side_px >= 64, f"detection needs at least 64 px, got {self.detect_max_side_px}")
         _require(self.min_face_px >= 12, f"MTCNN sees no face under 12 px, got {self.min_face_px}")
+        _require(self.detect_every >= 1, f"every frame or every n-th can be searched, got {self.detect_every}")
         _require(0 < self.track_min_iou <= 1, f"the least overlap must lie in 0-1, got {self.track_min_iou}")
         _require(self.track_max_missed >= 0, f"a face cannot be missed for {self.track_max_missed} frames")
         _require(0 <= self.min_track_share <= 1, f"the least share must lie in 0-1, got {self.min_track_share}")

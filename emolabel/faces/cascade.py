@@ -6,7 +6,6 @@ same boxes in about half its time.
 """
 
 from collections.abc import Iterator
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -17,7 +16,6 @@ from torchvision.ops import batched_nms
 from emolabel.config import FaceSettings
 from emolabel.faces.integral import shrink, shrink_regions, summed_area
 from emolabel.faces.networks import build_networks
-from emolabel.faces.whole import WholeFrame
 from emolabel.types import Detections, Float32Array, UInt8Array
 
 SCALE_STEP = 0.709
@@ -30,29 +28,6 @@ REGIONS_AT_ONCE = 512
 """Candidates per pass of R-Net and O-Net: bounds memory on frames full of texture."""
 
 
-class FaceDetector(Protocol):
-    """Finds faces in frames."""
-
-    def detect(self, frames: UInt8Array) -> list[Detections]:
-        """Faces of each frame, the biggest first.
-
-        Args:
-            frames: (T, H, W, 3) RGB; T may be 0, H and W may be 1.
-
-        Returns:
-            T detections, boxes in pixels of these frames. What is found in a frame does not depend on the others
-            (to 0.01 px where they are batched).
-        """
-        ...
-
-
-def build_detector(settings: FaceSettings, device: str = "cpu") -> FaceDetector:
-    """The detector that these settings ask for, its weights loaded, on a torch device."""
-    if settings.mode == "whole":
-        return WholeFrame()
-    return MtcnnDetector(settings, device)
-
-
 class MtcnnDetector:
     """MTCNN: proposals over an image pyramid (P-Net), two rounds of refinement (R-Net, O-Net)."""
 
@@ -60,13 +35,12 @@ class MtcnnDetector:
         """Loads the weights that ship with facenet-pytorch; `frames_at_once` None: what suits the device."""
         self._settings = settings
         self._device = torch.device(device)
-        self._networks = build_networks(self._device)
+        self.networks = build_networks(self._device)
         self._frames_at_once = frames_at_once or (8 if self._device.type == "cpu" else 32)
 
     def detect(self, frames: UInt8Array) -> list[Detections]:
-        """See `FaceDetector.detect`."""
-        if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != np.uint8:
-            raise ValueError(f"expected uint8 frames (T, H, W, 3), got {frames.dtype} {frames.shape}")
+        """See `FaceDetector.detect`; what is found in a frame does not depend on the others (to 0.01 px)."""
+        check_frames(frames)
         found: list[Detections] = []
         # TF32 would round a GPU's convolutions to 10 bits, enough to move boxes.
         with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
@@ -93,7 +67,7 @@ class MtcnnDetector:
         frames, boxes, scores, shifts = [], [], [], []
         for scale in pyramid(height, width, self._settings.min_face_px):
             level = shrink(table, int(height * scale + 1), int(width * scale + 1))
-            shift, probability = self._networks.propose(level)
+            shift, probability = self.networks.propose(level)
             frame, y, x = torch.nonzero(probability >= P_THRESHOLD, as_tuple=True)
             score = probability[frame, y, x]
             corner = torch.stack([x, y, x, y], dim=1) * P_STRIDE_PX
@@ -114,7 +88,7 @@ class MtcnnDetector:
     def _refine(self, table: Tensor, frame: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
         """Stage 2: R-Net throws most candidates out and corrects the rest."""
         frame, boxes, regions = _visible(table, frame, boxes)
-        parts = [self._networks.refine(batch) for batch in _looks(table, frame, regions, R_INPUT_PX)]
+        parts = [self.networks.refine(batch) for batch in _looks(table, frame, regions, R_INPUT_PX)]
         if not parts:
             return frame, boxes
         shift, score = (torch.cat(part) for part in zip(*parts, strict=True))
@@ -126,7 +100,7 @@ class MtcnnDetector:
     def _decide(self, table: Tensor, frame: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Stage 3: O-Net gives the final boxes and scores."""
         frame, boxes, regions = _visible(table, frame, boxes)
-        parts = [self._networks.decide(batch) for batch in _looks(table, frame, regions, O_INPUT_PX)]
+        parts = [self.networks.decide(batch) for batch in _looks(table, frame, regions, O_INPUT_PX)]
         if not parts:
             return frame, boxes, boxes.new_zeros(0)
         shift, score = (torch.cat(part) for part in zip(*parts, strict=True))
@@ -145,6 +119,12 @@ class MtcnnDetector:
         boxes, scores = boxes[sure], scores[sure]
         order = np.lexsort((boxes[:, 1], boxes[:, 0], -scores, -_areas(boxes)))
         return Detections(boxes=boxes[order], scores=scores[order])
+
+
+def check_frames(frames: UInt8Array) -> None:
+    """Raises ValueError unless these are frames."""
+    if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != np.uint8:
+        raise ValueError(f"expected uint8 frames (T, H, W, 3), got {frames.dtype} {frames.shape}")
 
 
 def scale_down(frames: UInt8Array, max_side_px: int) -> UInt8Array:

@@ -121,7 +121,7 @@ class DecodeStage:
     def __init__(
         self, spec: InputSpec, settings: Settings, stamp: RunStamp, detector_device: str, stored: bool
     ) -> None:
-        from emolabel.faces.cascade import build_detector
+        from emolabel.faces.detect import build_detector
         from emolabel.pipeline.decode import DecodeTools, decode_chunk
 
         _one_thread()

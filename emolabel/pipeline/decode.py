@@ -12,7 +12,7 @@ from emolabel import schema
 from emolabel.config import Settings
 from emolabel.errors import CONTAINED, MediaError, Status, contained
 from emolabel.faces.assemble import wanted_frames
-from emolabel.faces.cascade import FaceDetector
+from emolabel.faces.detect import FaceDetector
 from emolabel.media.isolate import IsolatedMedia
 from emolabel.media.windows import frames_in
 from emolabel.pipeline.faces import FaceCollector, WindowFace

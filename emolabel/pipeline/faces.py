@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from emolabel.config import FaceSettings
 from emolabel.faces.assemble import FaceSummary, crop_sequence, face_summary
-from emolabel.faces.cascade import FaceDetector
 from emolabel.faces.crop import crop_face
+from emolabel.faces.detect import FaceDetector
 from emolabel.faces.track import TrackedFace, build_tracker, usable_tracks
 from emolabel.sampling import FrameSampling, InputSpec, SliceSampling
 from emolabel.types import CropSequence, FrameBatch, UInt8Array

@@ -10,7 +10,7 @@ import torch
 from emolabel import schema
 from emolabel.config import DEFAULT_MODEL, Settings
 from emolabel.errors import MediaError, SourceError
-from emolabel.faces.cascade import build_detector
+from emolabel.faces.detect import build_detector
 from emolabel.media.isolate import IsolatedMedia
 from emolabel.models.bundle import LoadedBundle, load_bundle
 from emolabel.pipeline.decode import DecodeTools, decode_chunk

@@ -11,7 +11,7 @@ from matplotlib.cbook import get_sample_data
 from PIL import Image
 
 from emolabel.config import FaceSettings
-from emolabel.faces.cascade import FaceDetector, build_detector
+from emolabel.faces.detect import FaceDetector, build_detector
 from emolabel.types import UInt8Array
 
 
@@ -32,7 +32,8 @@ def hopper() -> UInt8Array:
 
 @pytest.fixture(scope="session")
 def detector() -> FaceDetector:
-    return build_detector(FaceSettings())
+    """Searches every frame."""
+    return build_detector(FaceSettings(detect_every=1))
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emolabel.config import FaceSettings
-from emolabel.faces.cascade import FaceDetector
+from emolabel.faces.detect import build_detector
 from emolabel.faces.track import BiggestFace, IouTracker, TrackedFace, build_tracker, iou, usable_tracks
 from emolabel.types import Detections, UInt8Array
 
@@ -150,13 +150,12 @@ def test_usable_tracks_need_their_share_of_frames() -> None:
 )
 def test_people_in_real_clips(
     frames_of: Callable[[str, int], tuple[list[int], UInt8Array]],
-    detector: FaceDetector,
     name: str,
     step: int,
     expected: int,
 ) -> None:
     settings = FaceSettings(mode="all")
-    tracker = build_tracker(settings)
+    tracker, detector = build_tracker(settings), build_detector(settings)
     numbers, frames = frames_of(name, step)
     seen: Counter[int] = Counter()
     for number, found in zip(numbers, detector.detect(frames), strict=True):
