@@ -4,22 +4,16 @@
 """
 
 import argparse
-import subprocess
 import sys
 import tempfile
-import time
-from collections import defaultdict
 from pathlib import Path
 
 import av
-import psutil
 from rich.console import Console
-from rich.table import Table
 
+from bench.processes import print_processes, watch
 from emolabel.config import DEFAULT_MODEL
 from emolabel.demo import make_demo_clips
-
-_STAGES = ("PlanStage", "DecodeStage", "PredictStage", "emolabel.media.child", "emolabel annotate", "raylet")
 
 
 def loop_video(clip: Path, target: Path, seconds: float) -> None:
@@ -43,27 +37,6 @@ def loop_video(clip: Path, target: Path, seconds: float) -> None:
             shift_s += length_s
 
 
-def watch(command: list[str]) -> tuple[float, dict[str, dict[int, tuple[int, float]]]]:
-    """Run a command; seconds, and by stage and process id the peak resident bytes and the CPU seconds."""
-    started = time.monotonic()
-    job = subprocess.Popen(command)
-    seen: dict[str, dict[int, tuple[int, float]]] = defaultdict(dict)
-    while job.poll() is None:
-        for process in [psutil.Process(job.pid), *psutil.Process(job.pid).children(recursive=True)]:
-            try:
-                name = " ".join(process.cmdline()).replace("-m emolabel", "emolabel")
-                stage = next((stage for stage in _STAGES if stage in name), None)
-                if stage is not None:
-                    peak, _ = seen[stage].get(process.pid, (0, 0.0))
-                    used = process.cpu_times()
-                    seen[stage][process.pid] = (max(peak, process.memory_info().rss), used.user + used.system)
-            except psutil.Error:
-                continue  # it ended while we looked
-        time.sleep(1)
-    assert job.returncode == 0, f"the run failed with status {job.returncode}"
-    return time.monotonic() - started, seen
-
-
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -77,12 +50,8 @@ def main() -> None:
         loop_video(clips / "long.mp4", long, 60 * options.minutes)
         command = [sys.executable, "-m", "emolabel", "annotate", str(long), "-o", f"{folder}/out"]
         seconds, seen = watch([*command, "--model", options.model, "--workers", "2"])
-    table = Table("process", "pid", "peak memory (MB)", "CPU seconds", "share of the run", box=None, pad_edge=False)
-    for stage in _STAGES:
-        for pid, (peak, cpu) in seen[stage].items():
-            table.add_row(stage, str(pid), f"{peak / 1e6:.0f}", f"{cpu:.0f}", f"{cpu / seconds:.0%}")
     console = Console(width=120)
-    console.print(table)
+    print_processes(console, seconds, seen)
     console.print(f"{options.minutes:.0f} minutes of video in {seconds:.0f} s")
 
 

@@ -119,7 +119,8 @@ def print_estimate(console: Console, estimate: Estimate) -> None:
     )
     console.print(
         f"one window takes about {estimate.window_cost_s:.2f} s of one core of this machine: "
-        f"about {duration(estimate.wall_s)} with {estimate.workers} workers like it"
+        f"about {duration(estimate.wall_s)} with {estimate.workers} workers like it, "
+        f"{estimate.core_hours:.1f} core-hours"
     )
 
 

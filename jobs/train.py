@@ -30,6 +30,7 @@ def train(
     """Train. Run the same command again to go on after it was interrupted."""
     from dataclasses import replace
 
+    from emolabel.models.bundle import load_bundle
     from training.cross_validate import cross_validate, print_results
     from training.fold import Stopped
     from training.progress import EpochReport
@@ -37,8 +38,11 @@ def train(
     from training.settings import read_settings
 
     settings = read_settings(config)
+    start = start or settings.start
     if start is not None:
-        settings = replace(settings, start=start)
+        load_bundle(start)  # what is wrong with it is said now, and not by each fold
+        # Folds do not run in this folder.
+        settings = replace(settings, start=str(Path(start).resolve()) if Path(start).is_dir() else start)
     if folds is not None:
         try:
             settings = replace(settings, folds=replace(settings.folds, count=folds))

@@ -39,6 +39,11 @@ class Estimate:
     workers: int
 
     @property
+    def core_hours(self) -> float:
+        """Hours of one core like those of this machine."""
+        return self.n_windows * self.window_cost_s / 3600
+
+    @property
     def wall_s(self) -> float:
         """Seconds that the run is likely to take, without start-up."""
         return self.n_windows * self.window_cost_s / self.workers

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from emolabel.errors import ConfigError
-from emolabel.models.bundle import load_bundle
+from emolabel.models.bundle import create_bundle, load_bundle
 from emolabel.models.ensemble.model import Ensemble
 from emolabel.pipeline.cluster import ClusterSize
 from tests.training.conftest import FACE_PX, RATE_HZ, MakeSet
@@ -72,7 +72,9 @@ def workers(process: "subprocess.Popen[str]") -> Iterator[psutil.Process]:
 @pytest.mark.slow
 def test_a_killed_worker_and_a_stopped_job_change_nothing(make_set: MakeSet, config: Path, tmp_path: Path) -> None:
     clips, out = make_set("clips", n=42), tmp_path / "out"
-    process = start(config, clips, out)
+    create_bundle("untrained", tmp_path / "first", seed=1)
+    begin = "--start", os.path.relpath(tmp_path / "first", ROOT)  # nothing of it is trained, so nothing is taken over
+    process = start(config, clips, out, *begin)
     wait_for_epochs(out, "fold-0", 2, process)
     os.kill(next(workers(process)).pid, signal.SIGKILL)
     before = {fold: len(read_log(out / fold)) for fold in ("fold-0", "fold-1")}
@@ -82,7 +84,7 @@ def test_a_killed_worker_and_a_stopped_job_change_nothing(make_set: MakeSet, con
     assert process.returncode == 75, text
     assert text.splitlines()[-1].startswith("emolabel: stopped; every fold has its checkpoint"), text
 
-    process = start(config, clips, out)
+    process = start(config, clips, out, *begin)
     text, _ = process.communicate(timeout=200)
     assert process.returncode == 0, text
     assert "mean of 2 folds: accuracy" in text
@@ -104,7 +106,7 @@ def test_a_killed_worker_and_a_stopped_job_change_nothing(make_set: MakeSet, con
     table = pq.read_table(out / "folds.parquet").to_pylist()
     assert [row["n_learnt"] + row["n_held_out"] for row in table] == [42, 42]
 
-    process = start(config, clips, out)
+    process = start(config, clips, out, *begin)
     text, _ = process.communicate(timeout=60)
     assert process.returncode == 0, text
     assert "fold-0  face" not in text  # nothing was left to do, and Ray was not even started
@@ -115,6 +117,7 @@ def test_a_killed_worker_and_a_stopped_job_change_nothing(make_set: MakeSet, con
     [
         (["--set", "clips"], "--set takes NAME=FOLDER"),
         (["--set", "clips=/nowhere"], "there is no folder /nowhere"),
+        (["--start", "nowhere"], "no bundle 'nowhere'"),
         (["--folds", "1"], "at least two folds"),
         (["--device", "tpu"], "a device is 'auto', 'cpu' or 'cuda'"),
         (["--parallel", "0"], "--parallel must be at least 1"),
