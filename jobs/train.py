@@ -20,6 +20,9 @@ def train(
     folds: Annotated[int | None, typer.Option(help="How many folds (default: as the settings say).")] = None,
     single: Annotated[bool, typer.Option("--single", help="One network, not cross-validated.")] = False,
     start: Annotated[str | None, typer.Option(help="Bundle whose trained parts are taken over.")] = None,
+    start_branches: Annotated[
+        list[str] | None, typer.Option("--start-branch", help="Only of this branch: face, motion or audio; repeatable.")
+    ] = None,
     parallel: Annotated[int | None, typer.Option(help="At most so many folds at once.")] = None,
     cpus_per_fold: Annotated[int | None, typer.Option(help="(default: the CPUs, shared among the folds)")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
@@ -42,12 +45,13 @@ def train(
     if start is not None:
         load_bundle(start)  # what is wrong with it is said now, and not by each fold
         # Folds do not run in this folder.
-        settings = replace(settings, start=str(Path(start).resolve()) if Path(start).is_dir() else start)
-    if folds is not None:
-        try:
+        start = str(Path(start).resolve()) if Path(start).is_dir() else start
+    try:
+        settings = replace(settings, start=start, start_branches=tuple(start_branches or settings.start_branches))
+        if folds is not None:
             settings = replace(settings, folds=replace(settings.folds, count=folds))
-        except ValueError as error:
-            raise ConfigError(f"--folds: {error}") from error
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
     def tell(name: str, report: EpochReport) -> None:
         held_out = "" if report.validation_accuracy is None else f", held out {report.validation_accuracy:.1%}"

@@ -89,7 +89,7 @@ class _Run:
         folder.mkdir(parents=True, exist_ok=True)
         self._model = Pini2017(settings.model)
         self._model.reset_parameters(settings.seed)
-        self._trained = _started(self._model, settings.start)
+        self._trained = _started(self._model, settings)
         self._model.to(device)
         for module in self._model.modules():
             if isinstance(module, nn.Conv2d):  # quicker on CPUs
@@ -253,20 +253,23 @@ class _Run:
         return trained
 
 
-def _started(model: Pini2017, start: str | None) -> dict[str, bool]:
+def _started(model: Pini2017, settings: TrainSettings) -> dict[str, bool]:
     """Take over the trained parts of a bundle; which parts of the model are trained then."""
     trained = dict.fromkeys(model.parts(), False)
-    if start is None:
+    if settings.start is None:
         return trained
-    bundle = load_bundle(start)
+    bundle = load_bundle(settings.start)
     theirs = bundle.model.parts()
     for name, part in model.parts().items():
-        if not bundle.config.trained.get(name, False):
+        wanted = not settings.start_branches or name.partition(".")[0] in settings.start_branches
+        if not (wanted and bundle.config.trained.get(name, False)):
             continue
         try:
             part.load_state_dict(theirs[name].state_dict())
         except RuntimeError as error:
-            raise BundleError(f"{start}: its part {name} does not fit the model that the settings describe") from error
+            raise BundleError(
+                f"{settings.start}: its part {name} does not fit the model that the settings describe"
+            ) from error
         trained[name] = True
     return trained
 

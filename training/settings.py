@@ -138,6 +138,8 @@ class TrainSettings:
     model: Pini2017Config = field(default_factory=Pini2017Config)
     start: str | None = None
     """A bundle with the same model whose trained parts are taken over (imported trunks); None: random weights."""
+    start_branches: tuple[str, ...] = ()
+    """Only of these branches; empty: of all."""
     seed: int = 2017
     face: StageSettings | None = None
     motion: StageSettings | None = None
@@ -155,6 +157,9 @@ class TrainSettings:
             (self.model.fusion is None) == (self.fusion is None), "the model and the settings must agree on a fusion"
         )
         _require(self.audio is None or not self.audio.cache_trunk, "the outputs of the audio trunk cannot be cached")
+        unknown = set(self.start_branches) - set(MODALITIES)
+        _require(not unknown, f"there is no branch {', '.join(sorted(unknown))}")
+        _require(not self.start_branches or self.start is not None, "branches are taken over, but from what bundle?")
         _require(self.seed >= 0, f"a seed must not be negative, got {self.seed}")
 
     @property

@@ -7,9 +7,9 @@ output. The price is that the branch learns without augmentation.
 import hashlib
 import os
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from fcntl import LOCK_EX, flock
+from fcntl import LOCK_EX, LOCK_NB, flock
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from emolabel.models.pini2017.branches import Branch
 from training.prepared import PreparedSet
 
 _VIEWS_PER_PASS = 16
+_VIEWS_PER_PART = 16
 Float16Array = npt.NDArray[np.float16]
 
 
@@ -31,7 +32,7 @@ class TrunkOutputs:
     """What a trunk makes of every frame or slice of a prepared data set, in half precision, mapped into memory."""
 
     def __init__(self, branch: Branch, prepared: PreparedSet, modality: str) -> None:
-        """Opens the file beside the prepared set, or computes it first; other folds wait for it meanwhile.
+        """Opens the file beside the prepared set, or computes it first, together with the other folds.
 
         Raises:
             TrainingError: the file cannot be written.
@@ -41,9 +42,8 @@ class TrunkOutputs:
         self._counts = counts
         path = prepared.cache_folder / f"{modality}-{_digest(branch, prepared)}.npy"
         try:
-            with _locked(path.with_suffix(".lock")):
-                if not path.exists():
-                    _write(branch, prepared, modality, self._ends[-1], path)
+            if not path.exists():
+                _Work(branch, prepared, modality, counts, path).do()
         except OSError as error:
             raise TrainingError(f"cannot write {path}: {error}") from error
         self._values: Float16Array = np.load(path, mmap_mode="r")
@@ -78,24 +78,63 @@ def _digest(branch: Branch, prepared: PreparedSet) -> str:
     return digest.hexdigest()[:16]
 
 
-def _write(branch: Branch, prepared: PreparedSet, modality: str, n_views: int, path: Path) -> None:
-    device = branch.classifier.weight.device
-    branch.trunk.eval()
+class _Work:
+    """The outputs for all of a set, in parts. Whoever needs them takes parts that nobody else is at."""
+
+    def __init__(self, branch: Branch, prepared: PreparedSet, modality: str, counts: Sequence[int], path: Path) -> None:
+        self._branch, self._prepared, self._modality, self._path = branch, prepared, modality, path
+        self._parts: list[list[int]] = []
+        self._n_views: list[int] = []
+        for number in np.flatnonzero(counts).tolist():
+            if not self._parts or self._n_views[-1] >= _VIEWS_PER_PART:
+                self._parts.append([])
+                self._n_views.append(0)
+            self._parts[-1].append(number)
+            self._n_views[-1] += counts[number]
+        if not self._parts:
+            raise TrainingError(f"{prepared.folder} has nothing for the {modality} branch")
+
+    def do(self) -> None:
+        """Until the file is there, whoever has written it."""
+        for wait in (False, True):  # a lock ends with its process: what a dead fold began is taken in the second round
+            for part in range(len(self._parts)):
+                if self._path.exists():
+                    return
+                with _lock(self._of_part(part, ".lock"), wait) as mine:
+                    if mine and not self._path.exists() and not self._of_part(part, ".npy").exists():
+                        outputs = self._compute(self._parts[part])
+                        _save(outputs, self._n_views[part], self._of_part(part, ".npy"))
+        with _lock(self._path.with_suffix(".lock"), wait=True):
+            if not self._path.exists():
+                files = [self._of_part(part, ".npy") for part in range(len(self._parts))]
+                _save((np.load(file, mmap_mode="r") for file in files), sum(self._n_views), self._path)
+                for file in files:
+                    file.unlink()
+                    file.with_suffix(".lock").unlink()
+
+    def _of_part(self, part: int, suffix: str) -> Path:
+        return self._path.with_name(f"{self._path.stem}.{part:05}{suffix}")
+
+    def _compute(self, numbers: Sequence[int]) -> Iterator[Float16Array]:
+        trunk, normalise = self._branch.trunk.eval(), self._branch.normalise
+        device = self._branch.classifier.weight.device
+        for number in numbers:
+            yield _passed(lambda x: trunk(normalise(x)), views_of(self._prepared, number, self._modality), device)
+
+
+def _save(outputs: Iterable[Float16Array], n_views: int, path: Path) -> None:
+    """One after another in one file, which appears as a whole."""
     draft = path.with_name(f".{uuid.uuid4().hex}.npy")
     values: np.memmap[Any, np.dtype[np.float16]] | None = None
     first = 0
     try:
-        for number in range(len(prepared)):
-            if not _n_views(prepared, number, modality):
-                continue
-            outputs = _passed(lambda x: branch.trunk(branch.normalise(x)), views_of(prepared, number, modality), device)
+        for some in outputs:
             if values is None:
-                shape = (n_views, *outputs.shape[1:])
+                shape = (n_views, *some.shape[1:])
                 values = np.lib.format.open_memmap(draft, mode="w+", dtype=np.float16, shape=shape)
-            values[first : first + len(outputs)] = outputs
-            first += len(outputs)
-        if values is None:
-            raise TrainingError(f"{prepared.folder} has nothing for the {modality} branch")
+            values[first : first + len(some)] = some
+            first += len(some)
+        assert values is not None
         values.flush()
         os.replace(draft, path)
     finally:
@@ -115,7 +154,12 @@ def _passed(
 
 
 @contextmanager
-def _locked(path: Path) -> Any:
+def _lock(path: Path, wait: bool) -> Iterator[bool]:
+    """Whether this process has it."""
     with path.open("w") as file:
-        flock(file, LOCK_EX)
-        yield
+        try:
+            flock(file, LOCK_EX if wait else LOCK_EX | LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True

@@ -147,6 +147,9 @@ def test_imported_parts_are_taken_over_and_stay_frozen(make_set: MakeSet, tmp_pa
     heads = [key for key in before if key.endswith("classifier.weight")]
     assert not any(torch.equal(before[key], after[key]) for key in heads)
     assert load_bundle(tmp_path / "second" / "bundle").trained
+    train_fold(replace(frozen, start_branches=("face",)), {"clips": clips}, 1, tmp_path / "third")
+    third = weights(tmp_path / "third")
+    assert all(torch.equal(before[key], third[key]) is key.startswith("branches.face") for key in trunks)
 
 
 def test_other_sets_are_learnt_from_by_the_branches_that_name_them(make_set: MakeSet, tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
 """Every network can learn one batch by heart, and gradients reach what is trained and nothing else."""
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier, local
+
 import numpy as np
 import pytest
 import torch
@@ -17,7 +20,9 @@ from emolabel.models.pini2017 import (
 )
 from emolabel.models.pini2017.branches import Branch
 from emolabel.sampling import AudioSampling, FrameSampling, SliceSampling
+from emolabel.types import UInt8Array
 from tests.training.conftest import FACE_PX, RATE_HZ, MakeSet
+from training import trunk_cache
 from training.branch_stage import BranchStage
 from training.folds import Split
 from training.fusion_stage import FusionStage
@@ -144,6 +149,27 @@ def _assert_only_these_moved(model: Pini2017, before: dict[str, torch.Tensor], l
             assert moved or key not in parameters, f"{key} was to learn"
         else:
             assert not moved, f"{key} was frozen"
+
+
+def test_folds_share_the_work_of_trunk_outputs(make_set: MakeSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    branch = model_of(Pini2017Config(FACE, None, None)).branches["face"]
+    assert isinstance(branch, Branch)
+    prepared = PreparedSet(make_set(n=80))
+    computed: list[int] = []
+    both_began, this_thread = Barrier(2), local()
+
+    def seen(prepared: PreparedSet, number: int, modality: str) -> UInt8Array:
+        if not hasattr(this_thread, "began"):
+            this_thread.began = both_began.wait(timeout=60)  # nobody ends before the other has begun
+        computed.append(number)
+        return views_of(prepared, number, modality)
+
+    monkeypatch.setattr(trunk_cache, "views_of", seen)
+    with ThreadPoolExecutor(2) as pool:
+        one, other = pool.map(lambda _: TrunkOutputs(branch, prepared, "face"), range(2))
+    assert sorted(computed) == list(range(80))
+    assert all(torch.equal(one.of(number), other.of(number)) for number in range(80))
+    assert len(list(prepared.cache_folder.glob("*.npy"))) == 1
 
 
 def test_trunk_outputs_are_those_of_the_trunk_and_computed_once(make_set: MakeSet) -> None:
