@@ -14,7 +14,7 @@ from types import TracebackType
 import psutil
 
 _RAY = Path(sys.executable).parent / "ray"
-_START_S, _TRIES = 120.0, 3
+_START_S, _STOP_S, _TRIES = 120.0, 5.0, 3
 _STORE_BYTES = 200_000_000
 
 
@@ -146,7 +146,7 @@ class LoopbackCluster:
             node.terminate()
         for node in nodes:
             try:
-                node.wait(timeout=30)
+                node.wait(timeout=_STOP_S)
             except subprocess.TimeoutExpired:
                 node.kill()
                 node.wait()

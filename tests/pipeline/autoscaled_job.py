@@ -32,10 +32,9 @@ def _alive() -> dict[str, str]:
 
 
 def _watch(record: list[dict[str, Any]], over: threading.Event) -> None:
-    started = time.monotonic()
-    while not over.wait(1):
-        if not ray.is_initialized():
-            continue
+    started, last = time.monotonic(), False
+    while not last:
+        last = over.wait(1)
         nodes = _alive()
         stages = sorted(
             (stage, nodes.get(actor.node_id, "gone"))

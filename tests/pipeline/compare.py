@@ -13,7 +13,7 @@ OF_THE_RUN = ["run_id", "seconds_spent"]
 
 def labels_of(out: Path) -> pd.DataFrame:
     """Labels in the order of their keys; a key that is there twice fails."""
-    labels = emolabel.read_labels(str(out))
+    labels = emolabel.read_labels(out)
     assert not labels.duplicated(KEYS).any(), labels[labels.duplicated(KEYS, keep=False)][KEYS]
     return labels.sort_values(KEYS).reset_index(drop=True)
 
@@ -30,7 +30,7 @@ def assert_same_labels(a: Path, b: Path) -> None:
 def assert_same_inputs(a: Path, b: Path) -> None:
     """One row per input in both, equal but for who made them and how long it took."""
     left, right = (
-        emolabel.read_inputs(str(out)).drop(columns=OF_THE_RUN).sort_values("video_id").reset_index(drop=True)
+        emolabel.read_inputs(out).drop(columns=OF_THE_RUN).sort_values("video_id").reset_index(drop=True)
         for out in (a, b)
     )
     assert left["video_id"].is_unique

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,12 +21,17 @@ KINDS = {
     "decode": {"resources": {"CPU": 1}, "node_config": {}, "min_workers": 0, "max_workers": 2},
     "predict": {"resources": {"CPU": 1, "GPU": 1}, "node_config": {}, "min_workers": 0, "max_workers": 1},
 }
-AUTOSCALER = {
+AUTOSCALER: dict[str, Any] = {
     "cluster_name": "made-up",
     "max_workers": 3,
     "upscaling_speed": 100,
     "idle_timeout_minutes": 0.1,
-    "provider": {"type": "fake_multinode", "disable_node_updaters": True, "disable_launch_config_check": True},
+    "provider": {
+        "type": "fake_multinode",
+        "disable_node_updaters": True,
+        "disable_launch_config_check": True,
+        "use_node_id_as_ip": True,
+    },
     "auth": {},
     "docker": {},
     "head_node_type": "ray.head.default",
@@ -45,8 +51,10 @@ AUTOSCALER = {
 @pytest.fixture
 def head(tmp_path: Path) -> Iterator[str]:
     """The address of a head without work whose autoscaler can start nodes on this machine."""
-    (tmp_path / "autoscaler.json").write_text(json.dumps(AUTOSCALER))
     gcs, dashboard = free_ports(2)
+    # Else the nodes look for their head where Ray's own port is.
+    provider = AUTOSCALER["provider"] | {"gcs_address": f"127.0.0.1:{gcs}"}
+    (tmp_path / "autoscaler.json").write_text(json.dumps(AUTOSCALER | {"provider": provider}))
     command = [str(RAY), "start", "--head", "--block", f"--port={gcs}", "--num-cpus=0", "--node-ip-address=127.0.0.1"]
     command += [f"--dashboard-port={dashboard}", f"--autoscaling-config={tmp_path / 'autoscaler.json'}"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}

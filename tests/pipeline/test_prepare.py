@@ -90,7 +90,7 @@ def rows_of(out: Path) -> dict[str, dict[str, Any]]:
 @pytest.mark.slow
 def test_every_row_of_the_manifest_is_accounted_for(manifest: Path, prepared: Path) -> None:
     sources = list_inputs([str(manifest)]).sources
-    inputs = emolabel.read_inputs(str(prepared)).set_index("video_id")
+    inputs = emolabel.read_inputs(prepared).set_index("video_id")
     assert inputs.loc[[source.video_id for source in sources], "status"].tolist() == STATUSES
     labels = rows_of(prepared)
     for source, line in zip(sources, MANIFEST.splitlines()[1:], strict=True):
@@ -231,9 +231,9 @@ def test_annotating_takes_stretches_too(manifest: Path, quickest: str, tmp_path:
         f"uri,start_s,end_s\n{manifest.parent / 'long.mp4'},2,4.5\n{manifest.parent / 'long.mp4'},20,60\n"
     )
     emolabel.annotate(tmp_path / "two.csv", tmp_path / "out", model=quickest, window=2.0)
-    labels = emolabel.read_labels(str(tmp_path / "out")).sort_values("start_s")
+    labels = emolabel.read_labels(tmp_path / "out").sort_values("start_s")
     assert labels[["start_s", "end_s"]].to_numpy().tolist() == [[2, 4.5], [20, 22], [22, 24], [24, 25]]
-    inputs = emolabel.read_inputs(str(tmp_path / "out")).sort_values("start_s")
+    inputs = emolabel.read_inputs(tmp_path / "out").sort_values("start_s")
     assert inputs[["start_s", "end_s", "duration_s"]].to_numpy().tolist() == [[2, 4.5, 2.5], [20, 60, 5]]
     assert inputs["status"].tolist() == ["ok", "partial"]
 

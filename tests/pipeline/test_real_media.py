@@ -34,7 +34,7 @@ def out(shared_videos: Path, attentive: str, tmp_path_factory: pytest.TempPathFa
 
 def test_one_row_per_file_and_a_reason_for_each_that_cannot_be_read(out: Path, shared_videos: Path) -> None:
     files = sorted(str(path) for path in shared_videos.rglob("*") if path.is_file())
-    inputs = emolabel.read_inputs(str(out))
+    inputs = emolabel.read_inputs(out)
     assert sorted(inputs["input"]) == files
     inputs["name"] = inputs["input"].map(lambda path: Path(path).name)
     by_status = inputs.groupby("status")["name"].agg(set).to_dict()

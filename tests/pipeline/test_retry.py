@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 
 def statuses(out: Path) -> dict[str, str]:
-    inputs = emolabel.read_inputs(str(out))
+    inputs = emolabel.read_inputs(out)
     assert inputs["input"].is_unique
     return {Path(name).name: status for name, status in zip(inputs["input"], inputs["status"], strict=True)}
 

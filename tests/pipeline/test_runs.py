@@ -32,7 +32,7 @@ EXPECTED = {  # name: status, windows, whether its rows show a face
 
 
 def test_every_input_has_one_row_with_its_status(done: Path) -> None:
-    inputs = emolabel.read_inputs(str(done))
+    inputs = emolabel.read_inputs(done)
     inputs["name"] = inputs["input"].map(lambda path: Path(path).name)
     assert inputs["name"].is_unique
     got = dict(zip(inputs["name"], zip(inputs["status"], inputs["n_windows"], strict=True), strict=True))
@@ -105,7 +105,7 @@ def test_a_run_goes_on_inside_a_long_video(folder: Path, quick: str, done: Path,
     """What a killed run leaves: some windows of a video are written, its row in `inputs` is not."""
     out = tmp_path / "out"
     shutil.copytree(done, out)
-    labels, inputs = labels_of(out), emolabel.read_inputs(str(out))
+    labels, inputs = labels_of(out), emolabel.read_inputs(out)
     long = inputs.loc[inputs["input"] == str(folder / "long.mp4"), "video_id"].item()
     for kind, kept in (
         ("labels", (labels["video_id"] != long) | labels["window_index"].isin([0, 1, 3])),

@@ -85,7 +85,7 @@ def test_from_s3_to_s3_as_from_disk_without_ray(
     assert (progress.n_done_before, progress.n_finished) == (1, 2)
     copy = tmp_path / "out"
     download("out", copy)
-    inputs, labels = emolabel.read_inputs(str(copy)), labels_of(copy)
+    inputs, labels = emolabel.read_inputs(copy), labels_of(copy)
     assert dict(zip(inputs["input"], inputs["status"], strict=True)) == dict(
         zip(uris, ("no_audio", "ok", "unreadable"), strict=True)
     )

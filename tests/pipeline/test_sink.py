@@ -63,7 +63,7 @@ def test_a_window_that_comes_twice_is_written_once(folder: OutputFolder, sink: S
     sink.add(window("a", 1, 2))
     sink.flush()
     assert labels_of(tmp_path / "out")["window_index"].tolist() == [0, 1]
-    assert len(emolabel.read_inputs(str(tmp_path / "out"))) == 1
+    assert len(emolabel.read_inputs(tmp_path / "out")) == 1
 
 
 @pytest.mark.parametrize("failing_write", [0, 1], ids=["labels", "inputs"])
@@ -91,7 +91,7 @@ def test_a_write_that_fails_is_repeated_without_doubling(
     sink.add(window("c", 0, 1))
     sink.flush()
     assert labels_of(tmp_path / "out")["video_id"].tolist() == ["a", "b", "c"]
-    assert sorted(emolabel.read_inputs(str(tmp_path / "out"))["video_id"]) == ["a", "b", "c"]
+    assert sorted(emolabel.read_inputs(tmp_path / "out")["video_id"]) == ["a", "b", "c"]
 
 
 def test_a_full_disk_leaves_nothing_half_written(sink: Sink, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from tests.training.conftest import make_set
 
 __all__ = ["make_set"]
 
-N_COPIES = 3
+N_COPIES = 9
 
 
 @pytest.fixture(scope="session")
@@ -45,7 +45,7 @@ def desk(slurm: SlurmPair, tmp_path: Path, node_disk: Path) -> Desk:
 
 @pytest.fixture(scope="session")
 def many(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Copies of the demo's clips: work for a minute."""
+    """Copies of the demo's clips: work for two minutes."""
     folder = tmp_path_factory.mktemp("slurm-clips") / "videos"
     folder.mkdir()
     for i in range(N_COPIES):
