@@ -9,7 +9,7 @@ demo: $(READY)  ## make a few clips, label them, show the labels
 	$(BIN)/emolabel demo --folder demo-out
 
 test: lint  ## everything but the benchmarks, the long forms of faults and clusters, and SLURM
-	$(BIN)/pytest -n 2 --dist loadgroup -m "not slurm and not cluster"
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slurm and not cluster"
 
 test-cluster: $(READY)  ## several nodes, an autoscaler, S3: what takes too long for `make test`
 	$(BIN)/pytest -m cluster --timeout 600

@@ -14,10 +14,8 @@ from emolabel.faces.detect import FaceDetector, build_detector
 from emolabel.faces.track import iou
 from emolabel.types import Float32Array, UInt8Array
 
-_MOST_FRAMES = 48
 
-
-def read_frames(path: Path, most: int = _MOST_FRAMES) -> UInt8Array:
+def read_frames(path: Path, most: int = 48) -> UInt8Array:
     """The first frames of a clip, (T, H, W, 3)."""
     with av.open(str(path)) as container:
         frames = (frame.to_ndarray(format="rgb24") for frame in container.decode(video=0))
@@ -34,9 +32,9 @@ def detect_all(mtcnn: MTCNN, frames: UInt8Array) -> list[Float32Array]:
     return found
 
 
-def compare_detectors(path: Path) -> list[Comparison]:
+def compare_detectors(path: Path, most: int = 48) -> list[Comparison]:
     """The cascade on every frame, and with faces followed, on the frames of a clip."""
-    frames = read_frames(path)
+    frames = read_frames(path, most)
     # Its thresholds and its size: what is compared is the same search.
     side = max(frames.shape[1:3])
     every = build_detector(FaceSettings(detect_every=1, min_score=0.7, detect_max_side_px=side))
@@ -77,8 +75,10 @@ def main() -> None:
     """Compare on some clips."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("videos", nargs="+", type=Path)
+    parser.add_argument("--frames", type=int, default=48, help="consecutive ones, from the first")
+    options = parser.parse_args()
     torch.set_num_threads(1)
-    results = [result for video in parser.parse_args().videos for result in compare_detectors(video)]
+    results = [result for video in options.videos for result in compare_detectors(video, options.frames)]
     report(results, Path("bench-detection.parquet"))
 
 

@@ -8,6 +8,7 @@ from emolabel.errors import Status
 from emolabel.pipeline.annotate import Progress, RunOptions, annotate_inputs
 from emolabel.pipeline.local import Annotator, load_model
 from emolabel.pipeline.reading import read_inputs, read_labels
+from emolabel.pipeline.shard import Shard
 
 __all__ = ["Annotator", "Progress", "annotate", "load_model", "read_inputs", "read_labels"]
 
@@ -28,6 +29,7 @@ def annotate(
     gpus: int | None = None,
     address: str | None = None,
     limit: int | None = None,
+    shard: str = "1/1",
     overwrite: bool = False,
     retry: Collection[Status] = (),
     on_progress: Callable[[Progress], None] = lambda progress: None,
@@ -49,6 +51,7 @@ def annotate(
         gpus: models on GPUs, one on each; None: all GPUs of the cluster.
         address: of the Ray cluster; None: `RAY_ADDRESS`, the session that is already open, or an embedded local Ray.
         limit: take at most this many inputs.
+        shard: `K/N`: the K-th of N parts, for N jobs that share a collection, each with an output of its own.
         overwrite: start the output folder afresh.
         retry: statuses of failures in earlier runs that are tried again.
         on_progress: called after each window.
@@ -65,6 +68,15 @@ def annotate(
         faces=FaceSettings(mode=faces, detect_every=detect_every),
     )
     options = RunOptions(
-        device, detector_device, batch_size, workers, gpus, address, limit, overwrite, frozenset(retry)
+        device,
+        detector_device,
+        batch_size,
+        workers,
+        gpus,
+        address,
+        limit,
+        Shard.parse(shard),
+        overwrite,
+        frozenset(retry),
     )
     return annotate_inputs([str(argument) for argument in arguments], str(out), model, settings, options, on_progress)

@@ -80,6 +80,9 @@ def annotate(
         str | None, typer.Option(help="Ray cluster (default: $RAY_ADDRESS, or an embedded local Ray).")
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Take at most this many inputs.")] = None,
+    shard: Annotated[
+        str, typer.Option(metavar="K/N", help="Take the K-th of N parts, for N jobs that share a collection.")
+    ] = "1/1",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done, and how long it may take.")
     ] = False,
@@ -94,6 +97,7 @@ def annotate(
 ) -> None:
     """Label videos. Run the same command again to finish what is missing."""
     from emolabel.pipeline.annotate import RunOptions, annotate_inputs
+    from emolabel.pipeline.shard import Shard
     from emolabel.summary import live_progress, print_estimate, print_summary
 
     settings = Settings(
@@ -101,13 +105,15 @@ def annotate(
         faces=FaceSettings(mode=faces, detect_every=detect_every),
     )
     retry = frozenset(status for status in Status if status.failure) if retry_failed else frozenset(retry_status or ())
-    options = RunOptions(device, detector_device, batch_size, workers, gpus, address, limit, overwrite, retry)
+    options = RunOptions(
+        device, detector_device, batch_size, workers, gpus, address, limit, Shard.parse(shard), overwrite, retry
+    )
     if dry_run:
         from emolabel.pipeline.estimate import estimate_run
 
         print_estimate(
             console,
-            estimate_run(inputs, out, model, settings, limit=limit, workers=workers, overwrite=overwrite),
+            estimate_run(inputs, out, model, settings, options),
         )
         return
     with live_progress(console) as on_progress:

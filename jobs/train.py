@@ -33,7 +33,8 @@ def train(
     """Train. Run the same command again to go on after it was interrupted."""
     from dataclasses import replace
 
-    from emolabel.models.bundle import load_bundle
+    from emolabel.models.bundle import UNTRAINED, load_bundle
+    from emolabel.models.shipped import shipped_names
     from training.cross_validate import cross_validate, print_results
     from training.fold import Stopped
     from training.progress import EpochReport
@@ -44,8 +45,8 @@ def train(
     start = start or settings.start
     if start is not None:
         load_bundle(start)  # what is wrong with it is said now, and not by each fold
-        # Folds do not run in this folder.
-        start = str(Path(start).resolve()) if Path(start).is_dir() else start
+        if start not in (*shipped_names(), *UNTRAINED) and Path(start).is_dir():
+            start = str(Path(start).resolve())  # folds do not run in this folder
     try:
         settings = replace(settings, start=start, start_branches=tuple(start_branches or settings.start_branches))
         if folds is not None:

@@ -20,14 +20,6 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What starts a Ray stays together, module by module, in one process: clusters are started once."""
-    for item in items:
-        if item.get_closest_marker("ray"):
-            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
-
-
 @pytest.fixture(scope="session")
 def shared_videos() -> Path:
     folder = SHARED / "media" / "videos"

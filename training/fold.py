@@ -259,9 +259,11 @@ def _started(model: Pini2017, settings: TrainSettings) -> dict[str, bool]:
     if settings.start is None:
         return trained
     bundle = load_bundle(settings.start)
+    if not isinstance(bundle.model, Pini2017):
+        raise BundleError(f"{settings.start} is no network of one piece: training can start from a fold of it")
     theirs = bundle.model.parts()
     for name, part in model.parts().items():
-        wanted = not settings.start_branches or name.partition(".")[0] in settings.start_branches
+        wanted = not settings.start_branches or _branch_of(name) in settings.start_branches
         if not (wanted and bundle.config.trained.get(name, False)):
             continue
         try:
@@ -271,7 +273,14 @@ def _started(model: Pini2017, settings: TrainSettings) -> dict[str, bool]:
                 f"{settings.start}: its part {name} does not fit the model that the settings describe"
             ) from error
         trained[name] = True
+    missing = set(settings.start_branches) - {_branch_of(name) for name, taken in trained.items() if taken}
+    if missing:
+        raise BundleError(f"{settings.start} has no trained branch {', '.join(sorted(missing))}")
     return trained
+
+
+def _branch_of(part: str) -> str:
+    return part.partition(".")[0]
 
 
 def _check_same(checkpoint: dict[str, Any], plan: dict[str, Any], folder: Path) -> None:

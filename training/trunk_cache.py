@@ -101,7 +101,7 @@ class _Work:
                 if self._path.exists():
                     return
                 with _lock(self._of_part(part, ".lock"), wait) as mine:
-                    if mine and not self._path.exists() and not self._of_part(part, ".npy").exists():
+                    if mine and not self._of_part(part, ".npy").exists() and not self._path.exists():
                         outputs = self._compute(self._parts[part])
                         _save(outputs, self._n_views[part], self._of_part(part, ".npy"))
         with _lock(self._path.with_suffix(".lock"), wait=True):

@@ -6,6 +6,7 @@ same boxes in about half its time.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -42,8 +43,7 @@ class MtcnnDetector:
         """See `FaceDetector.detect`; what is found in a frame does not depend on the others (to 0.01 px)."""
         check_frames(frames)
         found: list[Detections] = []
-        # TF32 would round a GPU's convolutions to 10 bits, enough to move boxes.
-        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        with exact_inference():
             for start in range(0, len(frames), self._frames_at_once):
                 found += self._detect_batch(frames[start : start + self._frames_at_once])
         return found
@@ -59,7 +59,7 @@ class MtcnnDetector:
         all_boxes = (boxes.cpu().numpy() * to_full).astype(np.float32)
         all_scores = scores.cpu().numpy()
         owner = frame.cpu().numpy()
-        return [self._clean(all_boxes[owner == i], all_scores[owner == i]) for i in range(len(frames))]
+        return [self.clean(all_boxes[owner == i], all_scores[owner == i]) for i in range(len(frames))]
 
     def _propose(self, table: Tensor) -> tuple[Tensor, Tensor]:
         """Stage 1: candidate squares of all sizes. Returns (n,) frame of each and (n, 4) boxes."""
@@ -108,7 +108,7 @@ class MtcnnDetector:
         frame, boxes, shift, score = frame[passed], boxes[passed], shift[passed], score[passed]
         return frame, _shifted(boxes, shift, extra_px=1), score
 
-    def _clean(self, boxes: Float32Array, scores: Float32Array) -> Detections:
+    def clean(self, boxes: Float32Array, scores: Float32Array) -> Detections:
         """Final boxes of one frame: one per face, sound and sure ones only, the biggest first."""
         sound = np.isfinite(boxes).all(axis=1) & (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
         sound &= scores >= 0  # NaN is not
@@ -119,6 +119,13 @@ class MtcnnDetector:
         boxes, scores = boxes[sure], scores[sure]
         order = np.lexsort((boxes[:, 1], boxes[:, 0], -scores, -_areas(boxes)))
         return Detections(boxes=boxes[order], scores=scores[order])
+
+
+@contextmanager
+def exact_inference() -> Iterator[None]:
+    """Without gradients, and without TF32, which would round a GPU's convolutions to 10 bits: enough to move boxes."""
+    with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        yield
 
 
 def check_frames(frames: UInt8Array) -> None:

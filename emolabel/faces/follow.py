@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from emolabel.config import FaceSettings
-from emolabel.faces.cascade import O_INPUT_PX, REGIONS_AT_ONCE, MtcnnDetector, check_frames, suppress_nested
+from emolabel.faces.cascade import O_INPUT_PX, REGIONS_AT_ONCE, MtcnnDetector, check_frames, exact_inference
 from emolabel.faces.track import iou
 from emolabel.types import Detections, Float32Array, UInt8Array
 
@@ -22,10 +22,14 @@ CUT = 30.0
 """Mean difference of two frames, of 255, from which on they are taken for two shots."""
 _CUT_GRID = 32
 """Pixels of each row and column that are compared for it."""
+EMPTY_STEP = 3
+"""Where no face stands at either end of a stretch, at least every third frame is searched."""
+ALIKE = 2.0
+"""Two boxes apart may be one face that moved if neither has more than so many times the area of the other."""
 
 
 class FollowingDetector:
-    """Searches some frames, those on both sides of a cut, and those where it lost a face.
+    """Searches some frames as a whole, those on both sides of a cut, and those where it lost a face.
 
     A face that comes and goes between two searched frames is not seen. With `settings.mode` `biggest` only the biggest
     face of the frames searched is looked for in the others.
@@ -33,7 +37,7 @@ class FollowingDetector:
 
     def __init__(self, settings: FaceSettings, device: str = "cpu") -> None:
         """Loads the weights that ship with facenet-pytorch."""
-        self._settings = settings
+        self._every = settings.detect_every
         self._most = 1 if settings.mode == "biggest" else sys.maxsize
         self._device = torch.device(device)
         self._whole = MtcnnDetector(settings, device)
@@ -43,7 +47,7 @@ class FollowingDetector:
         check_frames(frames)
         if not len(frames):
             return []
-        searched = _searched_frames(frames, self._settings.detect_every)
+        searched = _searched_frames(frames, self._every)
         found = dict(zip(searched, self._whole.detect(frames[searched]), strict=True))
         gaps = _open(pairwise(searched))
         while gaps:
@@ -51,6 +55,7 @@ class FollowingDetector:
             expected = {i: self._expected(found[a], found[b], (i - a) / (b - a)) for i, (a, b) in middles.items()}
             found |= self._look_there(frames, expected)
             lost = [i for i, boxes in expected.items() if len(found[i]) < len(boxes)]
+            lost += [i for i, (a, b) in middles.items() if not len(expected[i]) and b - a > EMPTY_STEP]
             found |= dict(zip(lost, self._whole.detect(frames[lost]), strict=True))
             gaps = _open(pair for i, (a, b) in middles.items() for pair in ((a, i), (i, b)))
         return [found[i] for i in range(len(frames))]
@@ -65,13 +70,12 @@ class FollowingDetector:
         boxes, scores = _squared(np.concatenate(list(expected.values()))), np.zeros(len(owner), np.float32)
         for start in range(0, len(owner), REGIONS_AT_ONCE):
             some = slice(start, start + REGIONS_AT_ONCE)
-            views = np.stack([_view(frames[i], box) for i, box in zip(owner[some], boxes[some], strict=True)])
-            with torch.inference_mode():
+            views = np.stack([view(frames[i], box) for i, box in zip(owner[some], boxes[some], strict=True)])
+            with exact_inference():
                 shift, score = self._whole.networks.decide(torch.from_numpy(views).to(self._device))
             boxes[some] += shift.cpu().numpy() * np.tile(boxes[some, 2:] - boxes[some, :2] + 1, 2)
             scores[some] = score.cpu().numpy()
-        sure = (scores >= self._settings.min_score) & np.isfinite(boxes).all(axis=1)
-        return {i: _together(boxes[sure & (owner == i)], scores[sure & (owner == i)]) for i in expected}
+        return {i: self._whole.clean(boxes[owner == i], scores[owner == i]) for i in expected}
 
 
 def _searched_frames(frames: UInt8Array, every: int) -> list[int]:
@@ -91,17 +95,19 @@ def _open(pairs: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def _between(before: Float32Array, after: Float32Array, part: float) -> Float32Array:
-    """Boxes `part` of the way from (n, 4) to (m, 4) ones, `max(n, m)` of them.
+    """Boxes `part` of the way from (n, 4) to (m, 4) ones.
 
-    Those that overlap most are taken for the same face, and the rest by their size: somebody may walk fast. What is
-    left over on one side stays where it is.
+    Those that overlap most are taken for the same face, and of the rest the biggest ones of about the same size:
+    somebody may walk fast. What is left over on either side stays where it is.
     """
+    areas_before, areas_after = (np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) for boxes in (before, after))
+    ratio = areas_before[:, None] / areas_after[None, :]
     overlap = iou(before, after)
+    likeness = np.where(overlap > 0, 1 + overlap, 0.5 * ((ratio <= ALIKE) & (ratio >= 1 / ALIKE)))
     pairs: list[tuple[int, int]] = []
-    while len(pairs) < min(overlap.shape):
-        # Where none overlap, the first ones: the biggest.
-        a, b = divmod(int(overlap.argmax()), len(after))
-        overlap[a], overlap[:, b] = -1, -1
+    while likeness.max(initial=0) > 0:
+        a, b = divmod(int(likeness.argmax()), len(after))  # the first of equals, and so the biggest
+        likeness[a], likeness[:, b] = 0, 0
         pairs.append((a, b))
     first, second = np.array(pairs, np.intp).reshape(-1, 2).T
     moving = (1 - part) * before[first] + part * after[second]
@@ -115,17 +121,10 @@ def _squared(boxes: Float32Array) -> Float32Array:
     return np.concatenate([centres - halves, centres + halves], axis=1)
 
 
-def _view(frame: UInt8Array, box: Float32Array) -> Float32Array:
+def view(frame: UInt8Array, box: Float32Array) -> Float32Array:
     """What O-Net sees of a box: the part of it inside the frame, as a square of (O_INPUT_PX, O_INPUT_PX, 3), 0-255."""
     limits = np.array(frame.shape[1::-1])
     low = np.clip(box[:2].astype(np.intp) - 1, 0, limits - 1)
     high = np.clip(box[2:].astype(np.intp), low + 1, limits)
     part = Image.fromarray(np.ascontiguousarray(frame[low[1] : high[1], low[0] : high[0]]))
     return np.asarray(part.resize((O_INPUT_PX, O_INPUT_PX), Image.Resampling.BOX), np.float32)
-
-
-def _together(boxes: Float32Array, scores: Float32Array) -> Detections:
-    """Faces of one frame, each once, the biggest first."""
-    keep = suppress_nested(boxes, scores, 0.7)
-    keep.sort(key=lambda i: -float(np.prod(boxes[i, 2:] - boxes[i, :2])))
-    return Detections(boxes=boxes[keep], scores=scores[keep])

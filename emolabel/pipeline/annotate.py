@@ -22,6 +22,7 @@ from emolabel.pipeline.messages import Source, WindowResult
 from emolabel.pipeline.output import OutputFolder
 from emolabel.pipeline.resume import check_fingerprint, fingerprint, read_finished
 from emolabel.pipeline.retry import forget_failed, forget_incomplete, forget_superseded
+from emolabel.pipeline.shard import ALL, Shard
 from emolabel.pipeline.sources import Listing, list_inputs
 from emolabel.pipeline.stamp import RunStamp
 from emolabel.sampling import InputSpec
@@ -55,6 +56,8 @@ class RunOptions:
     address: str | None = None
     """Of the Ray cluster; None: `RAY_ADDRESS`, or an embedded local Ray."""
     limit: int | None = None
+    shard: Shard = ALL
+    """The part of the inputs that is taken."""
     overwrite: bool = False
     retry: frozenset[Status] = frozenset()
     """Failures of earlier runs that are tried again."""
@@ -181,7 +184,7 @@ def carry_out(
 ) -> Progress:
     """Do a job on every input. Arguments and errors as in `annotate_inputs`."""
     folder = OutputFolder(out)
-    listing = list_inputs(inputs, options.limit, outside=folder.uri)
+    listing = list_inputs(inputs, options.limit, folder.uri, options.shard)
     clashes = sorted(set(listing.extra_schema.names) & set(job.result_schema.names))
     if clashes:
         raise SourceError(f"a manifest has columns that the output has too: {', '.join(clashes)}; rename them")

@@ -6,9 +6,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import torch
+
 from emolabel.config import Settings
 from emolabel.errors import Status
 from emolabel.models.bundle import load_bundle
+from emolabel.pipeline.annotate import RunOptions
 from emolabel.pipeline.local import Annotator
 from emolabel.pipeline.messages import Source
 from emolabel.pipeline.output import OutputFolder
@@ -49,29 +52,21 @@ class Estimate:
         return self.n_windows * self.window_cost_s / self.workers
 
 
-def estimate_run(
-    inputs: Sequence[str],
-    out: str,
-    model: str,
-    settings: Settings,
-    *,
-    limit: int | None,
-    workers: int | None,
-    overwrite: bool,
-) -> Estimate:
+def estimate_run(inputs: Sequence[str], out: str, model: str, settings: Settings, options: RunOptions) -> Estimate:
     """Probe up to 20 inputs and label up to 3 windows on this machine; nothing is written.
 
     Raises:
         EmolabelError: as the run itself would.
     """
     folder = OutputFolder(out)
-    listing = list_inputs(inputs, limit, outside=folder.uri)
+    listing = list_inputs(inputs, options.limit, folder.uri, options.shard)
     bundle = load_bundle(model)
     todo = listing.sources
-    if not overwrite:
+    if not options.overwrite:
         check_fingerprint(folder, fingerprint(settings, bundle.name, bundle.sha256, listing.extra_schema))
         todo = read_finished(folder).missing(todo)
     media = [source for source in todo if source.status is None]
+    torch.set_num_threads(1)  # as in a worker
     with Annotator(bundle, settings, "cpu", "cpu") as annotator:
         video_s, n_windows, costs, statuses = _sample(_spread(media, _PROBED), annotator)
     n_probed = sum(statuses.values())
@@ -86,7 +81,7 @@ def estimate_run(
         video_s=video_s * scale,
         n_windows=round(n_windows * scale),
         window_cost_s=sum(costs) / len(costs) if costs else 0.0,
-        workers=workers or os.cpu_count() or 1,
+        workers=options.workers or os.cpu_count() or 1,
     )
 
 

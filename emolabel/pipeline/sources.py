@@ -17,6 +17,7 @@ from emolabel.errors import SourceError, Status
 from emolabel.pipeline.locations import Found, Kind, Location, found, locate, redact
 from emolabel.pipeline.manifests import SUFFIXES, Manifest, read_manifest
 from emolabel.pipeline.messages import Source
+from emolabel.pipeline.shard import ALL, Shard
 from emolabel.pipeline.stretch import WHOLE, Stretch, senseless
 
 _MEDIA = """
@@ -56,7 +57,9 @@ class Listing:
         self.sources.append(source)
 
 
-def list_inputs(inputs: Sequence[str], limit: int | None = None, outside: str | None = None) -> Listing:
+def list_inputs(
+    inputs: Sequence[str], limit: int | None = None, outside: str | None = None, shard: Shard = ALL
+) -> Listing:
     """List what the arguments name.
 
     Args:
@@ -65,19 +68,23 @@ def list_inputs(inputs: Sequence[str], limit: int | None = None, outside: str | 
             `s3://bucket/folder`. Pictures are taken where they are named, not where a folder holds them.
         limit: take at most this many inputs.
         outside: a folder whose content is left out, because the output goes there.
+        shard: the part that is taken; the others are not kept.
 
     Raises:
         SourceError: a manifest cannot be read, a file system does not answer, or nothing at all was found.
     """
-    listing = Listing()
+    listing, n_found = Listing(), 0
     for argument in inputs:
         for source, extra in _sources(argument, listing):
             if outside is not None and source.uri.startswith(outside.rstrip("/") + "/"):
                 continue
+            n_found += 1
+            if not shard.has(source.input):
+                continue
             if limit is not None and len(listing.sources) >= limit:
                 return listing
             listing.add(source, extra)
-    if not listing.sources:
+    if not n_found:
         raise SourceError(f"no inputs found in {', '.join(redact(argument) for argument in inputs)}")
     return listing
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from emolabel.config import FaceSettings
+from emolabel.faces import follow
 from emolabel.faces.cascade import MtcnnDetector, scale_down
 from emolabel.faces.detect import FaceDetector, build_detector
 from emolabel.faces.follow import FollowingDetector
@@ -84,11 +85,29 @@ def test_a_face_that_leaves_the_frame(following: FaceDetector, searching: FaceDe
     assert_same(ours, theirs)
 
 
-def test_a_cut_in_between(following: FaceDetector, searching: FaceDetector, portrait: UInt8Array) -> None:
-    before, after = scene((portrait, 10, 20)), 255 - scene()
-    after[100 : 100 + len(portrait), 400 : 400 + portrait.shape[1]] = portrait
-    frames = np.stack([before] * 3 + [after] * 3 + [before] * 3)
-    assert_same(following.detect(frames), searching.detect(frames))
+def test_a_shot_in_between(following: FaceDetector, portrait: UInt8Array) -> None:
+    empty, shot = np.zeros((360, 640, 3), np.uint8), 255 - 0 * scene()
+    shot[100 : 100 + len(portrait), 400 : 400 + portrait.shape[1]] = portrait
+    for first, length in ((1, 1), (4, 2)):  # shorter than the step at which empty stretches are searched
+        frames = np.stack([empty] * 12)
+        frames[first : first + length] = shot
+        found = [len(some) for some in following.detect(frames)]
+        assert found == [0] * first + [1] * length + [0] * (12 - first - length)
+
+
+def test_a_face_between_empty_frames(following: FaceDetector, portrait: UInt8Array) -> None:
+    without, with_face = scene(), scene((portrait, 300, 60))
+    found = following.detect(np.stack([without] * 4 + [with_face] * 3 + [without] * 5))
+    assert [len(some) for some in found] == [0] * 4 + [1] * 3 + [0] * 5
+
+
+def test_two_biggest_faces_of_unlike_size_are_two(following: FaceDetector, portrait: UInt8Array) -> None:
+    # Half-way between the big one, which leaves, and the small one, which comes, stands a third.
+    small = scale_down(portrait[None], 110)[0]
+    before, after = scene((portrait, 20, 20), (small, 270, 60)), scene((small, 500, 60), (small, 270, 60))
+    found = following.detect(np.stack([before] * 6 + [after] * 6))
+    middles = [float(some.boxes[0, [0, 2]].mean()) for some in found]
+    assert max(middles[:6]) < 200, "not the biggest"
 
 
 def test_between_searched_frames_only_known_faces_are_looked_for(following: FaceDetector, portrait: UInt8Array) -> None:
@@ -128,6 +147,8 @@ def test_few_frames(following: FaceDetector, portrait: UInt8Array, n: int) -> No
 def test_tiny_and_odd_frames_hold_no_face(following: FaceDetector, shape: tuple[int, int]) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (4, *shape, 3), dtype=np.uint8)
     assert [len(found) for found in following.detect(noise)] == [0] * 4
+    for box in ([-50, -50, -10, -10], [0, 0, 1, 1], [900, 900, 950, 950], [-5, -5, 2000, 2000]):
+        assert follow.view(noise[0], np.array(box, np.float32)).shape == (48, 48, 3)
 
 
 @pytest.mark.parametrize(

@@ -20,11 +20,11 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 @pytest.fixture(scope="module")
 def videos(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ninety windows of a second, and six inputs that have none."""
+    """Two hundred windows of a second, and a dozen inputs that have none."""
     folder = tmp_path_factory.mktemp("kill") / "videos"
     folder.mkdir()
     for name in ("short.mp4", "no_face.mp4", "no_sound.mp4", "broken.mp4"):
-        for i in range(6):
+        for i in range(14):
             shutil.copy(clips / name, folder / f"{i}-{name}")
     return folder
 

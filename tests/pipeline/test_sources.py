@@ -8,9 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from emolabel.errors import SourceError, Status
+from emolabel.errors import ConfigError, SourceError, Status
 from emolabel.pipeline.files import LocalFiles
 from emolabel.pipeline.locations import redact
+from emolabel.pipeline.shard import Shard
 from emolabel.pipeline.sources import list_inputs
 
 
@@ -64,6 +65,31 @@ def test_duplicates_are_taken_once_and_limit_counts_distinct_inputs(folder: Path
     assert listing.n_duplicates == 2
     assert len(listing.sources) == 5
     assert names([str(folder / "a.mp4"), str(folder)], limit=2) == ["a.mp4", "b.MKV"]
+
+
+def test_shards_part_the_inputs_and_keep_them(tmp_path: Path) -> None:
+    for i in range(60):
+        (tmp_path / f"{i}.mp4").write_bytes(b"")
+    parts = [list_inputs([str(tmp_path)], shard=Shard(k, 3)).sources for k in (1, 2, 3)]
+    assert sorted(s.video_id for part in parts for s in part) == sorted(
+        s.video_id for s in list_inputs([str(tmp_path)]).sources
+    )
+    assert all(10 <= len(part) <= 30 for part in parts)
+    for path in tmp_path.iterdir():
+        path.write_bytes(b"other content")
+    again = [list_inputs([str(tmp_path)], shard=Shard(k, 3)).sources for k in (1, 2, 3)]
+    assert [[s.input for s in part] for part in again] == [[s.input for s in part] for part in parts]
+
+
+def test_a_shard_may_be_empty(folder: Path) -> None:
+    found = [len(list_inputs([str(folder / "a.mp4")], shard=Shard(k, 2)).sources) for k in (1, 2)]
+    assert sorted(found) == [0, 1]
+
+
+@pytest.mark.parametrize("text", ["", "3", "0/2", "3/2", "1/0", "a/b", "-1/2", "1/2/3"])
+def test_no_shard(text: str) -> None:
+    with pytest.raises(ConfigError, match="--shard takes K/N with K from 1 to N"):
+        Shard.parse(text)
 
 
 def test_a_replaced_file_is_a_new_video_and_an_untouched_one_is_not(folder: Path) -> None:

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from emolabel.errors import TrainingError
+from emolabel.errors import BundleError, TrainingError
 from emolabel.labels import EMOTIONS
 from emolabel.models.bundle import load_bundle
 from emolabel.models.pini2017 import AudioConfig, FaceConfig, FusionConfig, MotionConfig, Pini2017Config
@@ -148,6 +148,8 @@ def test_imported_parts_are_taken_over_and_stay_frozen(make_set: MakeSet, tmp_pa
     assert not any(torch.equal(before[key], after[key]) for key in heads)
     assert load_bundle(tmp_path / "second" / "bundle").trained
     train_fold(replace(frozen, start_branches=("face",)), {"clips": clips}, 1, tmp_path / "third")
+    with pytest.raises(BundleError, match="has no trained branch motion"):
+        train_fold(replace(frozen, start_branches=("motion",)), {"clips": clips}, 1, tmp_path / "fourth")
     third = weights(tmp_path / "third")
     assert all(torch.equal(before[key], third[key]) is key.startswith("branches.face") for key in trunks)
 
