@@ -68,15 +68,15 @@ def annotate(
         faces=FaceSettings(mode=faces, detect_every=detect_every),
     )
     options = RunOptions(
-        device,
-        detector_device,
-        batch_size,
-        workers,
-        gpus,
-        address,
-        limit,
-        Shard.parse(shard),
-        overwrite,
-        frozenset(retry),
+        device=device,
+        detector_device=detector_device,
+        batch_size=batch_size,
+        workers=workers,
+        gpus=gpus,
+        address=address,
+        limit=limit,
+        shard=Shard.parse(shard),
+        overwrite=overwrite,
+        retry=frozenset(retry),
     )
     return annotate_inputs([str(argument) for argument in arguments], str(out), model, settings, options, on_progress)

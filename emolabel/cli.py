@@ -106,15 +106,21 @@ def annotate(
     )
     retry = frozenset(status for status in Status if status.failure) if retry_failed else frozenset(retry_status or ())
     options = RunOptions(
-        device, detector_device, batch_size, workers, gpus, address, limit, Shard.parse(shard), overwrite, retry
+        device=device,
+        detector_device=detector_device,
+        batch_size=batch_size,
+        workers=workers,
+        gpus=gpus,
+        address=address,
+        limit=limit,
+        shard=Shard.parse(shard),
+        overwrite=overwrite,
+        retry=retry,
     )
     if dry_run:
         from emolabel.pipeline.estimate import estimate_run
 
-        print_estimate(
-            console,
-            estimate_run(inputs, out, model, settings, options),
-        )
+        print_estimate(console, estimate_run(inputs, out, model, settings, options))
         return
     with live_progress(console) as on_progress:
         progress = annotate_inputs(inputs, out, model, settings, options, on_progress)

@@ -49,10 +49,13 @@ def train(
             start = str(Path(start).resolve())  # folds do not run in this folder
     try:
         settings = replace(settings, start=start, start_branches=tuple(start_branches or settings.start_branches))
-        if folds is not None:
-            settings = replace(settings, folds=replace(settings.folds, count=folds))
     except ValueError as error:
-        raise ConfigError(str(error)) from error
+        raise ConfigError(f"--start-branch: {error}") from error
+    if folds is not None:
+        try:
+            settings = replace(settings, folds=replace(settings.folds, count=folds))
+        except ValueError as error:
+            raise ConfigError(f"--folds: {error}") from error
 
     def tell(name: str, report: EpochReport) -> None:
         held_out = "" if report.validation_accuracy is None else f", held out {report.validation_accuracy:.1%}"

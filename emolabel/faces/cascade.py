@@ -83,7 +83,7 @@ class MtcnnDetector:
         frame, box = torch.cat(frames), torch.cat(boxes)
         keep = batched_nms(box, torch.cat(scores), frame, 0.7)
         frame, box, shift = frame[keep], box[keep], torch.cat(shifts)[keep]
-        return frame, _squared(_shifted(box, shift, extra_px=0))
+        return frame, squared(shifted(box, shift, extra_px=0))
 
     def _refine(self, table: Tensor, frame: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
         """Stage 2: R-Net throws most candidates out and corrects the rest."""
@@ -95,7 +95,7 @@ class MtcnnDetector:
         passed = score > R_THRESHOLD
         frame, boxes, shift, score = frame[passed], boxes[passed], shift[passed], score[passed]
         keep = batched_nms(boxes, score, frame, 0.7)
-        return frame[keep], _squared(_shifted(boxes[keep], shift[keep], extra_px=1))
+        return frame[keep], squared(shifted(boxes[keep], shift[keep], extra_px=1))
 
     def _decide(self, table: Tensor, frame: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Stage 3: O-Net gives the final boxes and scores."""
@@ -106,7 +106,7 @@ class MtcnnDetector:
         shift, score = (torch.cat(part) for part in zip(*parts, strict=True))
         passed = score >= min(O_THRESHOLD, self._settings.min_score)
         frame, boxes, shift, score = frame[passed], boxes[passed], shift[passed], score[passed]
-        return frame, _shifted(boxes, shift, extra_px=1), score
+        return frame, shifted(boxes, shift, extra_px=1), score
 
     def clean(self, boxes: Float32Array, scores: Float32Array) -> Detections:
         """Final boxes of one frame: one per face, sound and sure ones only, the biggest first."""
@@ -172,13 +172,13 @@ def _areas(boxes: Float32Array, extra_px: int = 0) -> Float32Array:
     return np.asarray(widths * heights)
 
 
-def _shifted(boxes: Tensor, shift: Tensor, extra_px: int) -> Tensor:
+def shifted(boxes: Tensor, shift: Tensor, extra_px: int) -> Tensor:
     """(n, 4) boxes with each edge moved by its (n, 4) regression, in parts of the box's sides."""
     sides = boxes[:, 2:] - boxes[:, :2] + extra_px
     return boxes + shift * sides.repeat(1, 2)
 
 
-def _squared(boxes: Tensor) -> Tensor:
+def squared(boxes: Tensor) -> Tensor:
     """(n, 4) boxes grown to squares around their centres."""
     sides = boxes[:, 2:] - boxes[:, :2]
     longest = sides.amax(dim=1, keepdim=True)

@@ -14,7 +14,15 @@ import torch
 from PIL import Image
 
 from emolabel.config import FaceSettings
-from emolabel.faces.cascade import O_INPUT_PX, REGIONS_AT_ONCE, MtcnnDetector, check_frames, exact_inference
+from emolabel.faces.cascade import (
+    O_INPUT_PX,
+    REGIONS_AT_ONCE,
+    MtcnnDetector,
+    check_frames,
+    exact_inference,
+    shifted,
+    squared,
+)
 from emolabel.faces.track import iou
 from emolabel.types import Detections, Float32Array, UInt8Array
 
@@ -67,15 +75,17 @@ class FollowingDetector:
     def _look_there(self, frames: UInt8Array, expected: dict[int, Float32Array]) -> dict[int, Detections]:
         """What is found where faces are expected in some frames: at most as many."""
         owner = np.concatenate([np.full(len(boxes), i) for i, boxes in expected.items()])
-        boxes, scores = _squared(np.concatenate(list(expected.values()))), np.zeros(len(owner), np.float32)
-        for start in range(0, len(owner), REGIONS_AT_ONCE):
+        boxes = squared(torch.from_numpy(np.concatenate(list(expected.values()))))
+        scores = torch.zeros(len(boxes))
+        for start in range(0, len(boxes), REGIONS_AT_ONCE):
             some = slice(start, start + REGIONS_AT_ONCE)
-            views = np.stack([view(frames[i], box) for i, box in zip(owner[some], boxes[some], strict=True)])
+            views = np.stack([view(frames[i], box) for i, box in zip(owner[some], boxes[some].numpy(), strict=True)])
             with exact_inference():
                 shift, score = self._whole.networks.decide(torch.from_numpy(views).to(self._device))
-            boxes[some] += shift.cpu().numpy() * np.tile(boxes[some, 2:] - boxes[some, :2] + 1, 2)
-            scores[some] = score.cpu().numpy()
-        return {i: self._whole.clean(boxes[owner == i], scores[owner == i]) for i in expected}
+            boxes[some] = shifted(boxes[some], shift.cpu(), extra_px=1)
+            scores[some] = score.cpu()
+        all_boxes, all_scores = boxes.numpy(), scores.numpy()
+        return {i: self._whole.clean(all_boxes[owner == i], all_scores[owner == i]) for i in expected}
 
 
 def _searched_frames(frames: UInt8Array, every: int) -> list[int]:
@@ -112,13 +122,6 @@ def _between(before: Float32Array, after: Float32Array, part: float) -> Float32A
     first, second = np.array(pairs, np.intp).reshape(-1, 2).T
     moving = (1 - part) * before[first] + part * after[second]
     return np.concatenate([moving, np.delete(before, first, 0), np.delete(after, second, 0)]).astype(np.float32)
-
-
-def _squared(boxes: Float32Array) -> Float32Array:
-    """(n, 4) boxes grown to squares around their centres."""
-    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
-    halves = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, keepdims=True) / 2
-    return np.concatenate([centres - halves, centres + halves], axis=1)
 
 
 def view(frame: UInt8Array, box: Float32Array) -> Float32Array:

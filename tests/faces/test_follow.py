@@ -86,7 +86,7 @@ def test_a_face_that_leaves_the_frame(following: FaceDetector, searching: FaceDe
 
 
 def test_a_shot_in_between(following: FaceDetector, portrait: UInt8Array) -> None:
-    empty, shot = np.zeros((360, 640, 3), np.uint8), 255 - 0 * scene()
+    empty, shot = (np.full((360, 640, 3), grey, np.uint8) for grey in (0, 255))
     shot[100 : 100 + len(portrait), 400 : 400 + portrait.shape[1]] = portrait
     for first, length in ((1, 1), (4, 2)):  # shorter than the step at which empty stretches are searched
         frames = np.stack([empty] * 12)
