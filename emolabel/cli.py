@@ -1,5 +1,6 @@
 """The command line. `jobs/` calls the same functions, so a laptop and a cluster take the same arguments."""
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -36,6 +37,8 @@ def main() -> None:
 def run_app(command: typer.Typer) -> None:
     """Run a command line; our own errors are one readable line and exit status 1, never a traceback."""
     signal.signal(signal.SIGTERM, _stop)
+    # On the way out, what still asks Ray for something must not start another one.
+    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
     try:
         command()
     except EmolabelError as error:

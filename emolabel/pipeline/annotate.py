@@ -3,7 +3,8 @@
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from functools import partial
@@ -30,6 +31,8 @@ from emolabel.version import __version__
 
 if TYPE_CHECKING:
     from emolabel.pipeline.sink import Sink
+
+Results = Generator[WindowResult, None, None]
 
 NO_MODEL = "none"
 """The `model` of rows that no model has seen."""
@@ -267,18 +270,21 @@ def _run(
             batch_size=options.batch_size if job.settings.faces.mode != "all" else -(-options.batch_size // 8),
         )
 
-        def abandon(sources: list[Source]) -> Iterator[WindowResult]:
-            results = give_up(sources, job.settings, stamp)
-            return results if job.bundle is not None else (with_clips(result, job.spec) for result in results)
+        def abandon(sources: list[Source]) -> Results:
+            for result in give_up(sources, job.settings, stamp):
+                yield result if job.bundle is not None else with_clips(result, job.spec)
 
         metrics = RunMetrics()
         metrics.update(progress)
         try:
             for results in _passes(sources, sink, ask, abandon):
-                for result in results:
-                    progress.take(result, sink.add(result))
-                    metrics.update(progress)
-                    on_progress(progress)
+                # Closed, and not left to the garbage collector: the engine's thread would outlive its Ray session,
+                # and start a new one, while the exception that stopped the run still holds the frames.
+                with closing(results):
+                    for result in results:
+                        progress.take(result, sink.add(result))
+                        metrics.update(progress)
+                        on_progress(progress)
         finally:
             sink.flush()
 
@@ -286,9 +292,9 @@ def _run(
 def _passes(
     sources: list[Source],
     sink: "Sink",
-    ask: Callable[..., Iterable[WindowResult]],
-    give_up: Callable[[list[Source]], Iterable[WindowResult]],
-) -> Iterator[Iterable[WindowResult]]:
+    ask: Callable[..., Results],
+    give_up: Callable[[list[Source]], Results],
+) -> Iterator[Results]:
     """Ask the pipeline for what is missing until nothing is; then give up what no worker survives."""
     few = max(_FEW, len(sources) // 100)
     for i in range(_PASSES):

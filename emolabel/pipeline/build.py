@@ -5,7 +5,7 @@ Each actor imports what its own stage needs: torch and its friends take seconds 
 
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +45,7 @@ def run_pipeline(
     detector_device: str,
     batch_size: int,
     together: bool = True,
-) -> Iterator[WindowResult]:
+) -> Generator[WindowResult, None, None]:
     """Label the sources; windows come back as they are finished, in any order.
 
     Without a bundle nothing is scored, and windows come with what a model of this spec would see and hear.

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import emolabel
+from emolabel.pipeline.annotate import Progress
 from tests.pipeline.compare import assert_same_inputs, assert_same_labels, labels_of
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -80,6 +82,18 @@ def test_sigterm_writes_what_is_finished_and_says_so(videos: Path, quickest: str
         "emolabel: stopped. Finished work is kept: run the same command again to go on"
     ), errors
     assert written_rows(out)
+
+
+def test_a_stopped_run_leaves_no_engine_behind(videos: Path, quickest: str, tmp_path: Path, ray_here: None) -> None:
+    def stop(progress: Progress) -> None:
+        if progress.n_windows:
+            raise KeyboardInterrupt
+
+    # The exception holds the frames of the run, as it does until a command has ended, or in a debugger.
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        emolabel.annotate(videos, tmp_path / "out", model=quickest, window=1, workers=1, on_progress=stop)
+    engines = [thread.name for thread in threading.enumerate() if thread.name.startswith("StreamingExecutor")]
+    assert stopped.tb is not None and not engines
 
 
 def test_two_jobs_cannot_write_to_one_folder(videos: Path, quickest: str, tmp_path: Path) -> None:
