@@ -93,7 +93,8 @@ def test_a_stopped_run_leaves_no_engine_behind(videos: Path, quickest: str, tmp_
     with pytest.raises(KeyboardInterrupt) as stopped:
         emolabel.annotate(videos, tmp_path / "out", model=quickest, window=1, workers=1, on_progress=stop)
     engines = [thread.name for thread in threading.enumerate() if thread.name.startswith("StreamingExecutor")]
-    assert stopped.tb is not None and not engines
+    assert stopped.tb is not None
+    assert not engines
 
 
 def test_two_jobs_cannot_write_to_one_folder(videos: Path, quickest: str, tmp_path: Path) -> None:
