@@ -16,6 +16,7 @@ import numpy as np
 from emolabel.config import DecodeLimits
 from emolabel.errors import MediaError, Status
 from emolabel.media import wire
+from emolabel.media.outline import ByteRange
 from emolabel.media.process import ChildProcess, KilledFromOutside
 from emolabel.types import AudioClip, FrameBatch, Int64Array, MediaInfo, UInt8Array
 
@@ -134,6 +135,19 @@ class IsolatedMedia:
         except (KeyError, TypeError, ValueError) as error:
             self.close()
             raise MediaError(Status.CRASHED, f"the decoder answered nonsense: {error}") from None
+
+    def extents(self, path: str, start_s: float, end_s: float) -> list[ByteRange]:
+        """Where in a file the picture and sound of `[start_s, end_s)` lie, with all that decoding them takes.
+
+        The file's outline (`emolabel.media.outline`) is enough.
+
+        Raises:
+            MediaError: the container does not say where, or cannot be opened.
+        """
+        request = {"do": "extents", "path": os.path.abspath(path), "start_s": start_s, "end_s": end_s}
+        _, payload = self._ask_whole(request, self.limits.open_timeout_s, _MAX_TIMES_BYTES)
+        ranges: list[ByteRange] = [(int(a), int(b)) for a, b in payload.view(np.int64).reshape(-1, 2)]
+        return ranges
 
     def _ask_whole(
         self, request: wire.Header, timeout_s: float, max_payload: int, *, opens: bool = False

@@ -22,7 +22,7 @@ from emolabel.types import UInt8Array, VideoInfo
 SEEK_AHEAD_S: Final = 4.0
 """A wanted frame nearer than this is reached by decoding on; a seek would land about as far away."""
 
-_REORDERED: Final = 16
+REORDERED: Final = 16
 """Frames that decoders may hold back. A seek aims so much earlier, lest it lands between a frame and its reference."""
 
 _STEP_BACK_S: Final = 10.0
@@ -75,7 +75,7 @@ class PictureReader:
     def _seek(self, number: int) -> None:
         """Stand on a frame at or before `number`. Where containers land late, go further back, at last to the start."""
         times_s = self._video.frame_times_s
-        aim_s = float(times_s[max(number - _REORDERED, 0)])
+        aim_s = float(times_s[max(number - REORDERED, 0)])
         if self._video.seekable:
             for target_s in (aim_s, aim_s - _STEP_BACK_S):
                 if target_s > times_s[0] and self._land(target_s) and self._at <= number:

@@ -7,6 +7,7 @@
 | `frames`; payload: frame numbers | nothing: the first `next` decodes |
 | `next` | number of frames, 0 at the end; payload: their numbers, then the frames |
 | `audio` path, info, first, n | runs, damage; payload: samples |
+| `extents` path, start, end | payload: (K, 2) bytes from and to which the stretch lies in the file |
 """
 
 import ctypes
@@ -25,6 +26,7 @@ from emolabel.config import DecodeLimits
 from emolabel.errors import MediaError, Status
 from emolabel.media import wire
 from emolabel.media.audio import decode_stretch
+from emolabel.media.extents import Extents
 from emolabel.media.probe import probe_file
 from emolabel.media.source import readable
 from emolabel.media.video import FrameReader
@@ -52,12 +54,14 @@ class Service:
         self._limits, self._complaints_fd = limits, complaints_fd
         self._opened: _Opened | None = None
         self._batches: Iterator[FrameBatch] = iter(())
+        self._extents: tuple[tuple[object, ...], Extents] | None = None
         self._answers: dict[str, Callable[[wire.Header, bytes], tuple[wire.Header, Payload]]] = {
             "probe": self._probe,
             "open": self._open,
             "frames": self._frames,
             "next": self._next,
             "audio": self._audio,
+            "extents": self._byte_ranges,
         }
 
     def answer(self, request: wire.Header, payload: bytes) -> tuple[wire.Header, Payload]:
@@ -112,6 +116,13 @@ class Service:
         info = AudioInfo(**request["audio"])
         stretch = decode_stretch(request["path"], info, request["first"], request["n"])
         return {"runs": stretch.runs, "damage": stretch.damage}, (_raw(stretch.samples),)
+
+    def _byte_ranges(self, request: wire.Header, payload: bytes) -> tuple[wire.Header, Payload]:
+        version = (request["path"], _content_version(request["path"]))
+        if self._extents is None or self._extents[0] != version:
+            self._extents = version, Extents(request["path"])
+        ranges = self._extents[1].of(request["start_s"], request["end_s"])
+        return {}, (_raw(np.array(ranges, np.int64)),)
 
     def _reader(self, path: str, info: MediaInfo, use_decord: bool) -> FrameReader:
         return FrameReader(path, info, self._limits, use_decord=use_decord, complaints=self.complaints)

@@ -81,6 +81,9 @@ def decode_chunk(chunk: Chunk, tools: DecodeTools) -> Iterator[WindowResult]:
         else:
             try:
                 result, failures = _decode_window(chunk, window, tools)
+                if chunk.ranges is not None and (failures or _partial(result)):  # perhaps for want of the other bytes
+                    chunk = replace(chunk, ranges=None)
+                    result, failures = _decode_window(chunk, window, tools)
             except CONTAINED as error:
                 result, failures = _failed(chunk, window, contained(error), tools.stamp), []
             tools.strikes[video_id] += any(failure.status in _COSTLY for failure in failures)
@@ -104,7 +107,7 @@ def give_up(sources: Iterable[Source], settings: Settings, stamp: RunStamp) -> I
 def _decode_window(chunk: Chunk, window: Window, tools: DecodeTools) -> tuple[WindowResult, list[MediaError]]:
     assert chunk.info is not None
     try:
-        path = tools.files.path(chunk.source)
+        path = tools.files.path(chunk.source, chunk.ranges)
     except MediaError as error:
         return _failed(chunk, window, error, tools.stamp), [error]
     picture = _look(path, chunk.info, window, tools)
@@ -188,6 +191,10 @@ def _status(info: MediaInfo, picture: _Picture, sound: _Sound, spec: InputSpec) 
     if listens and sound.samples is None:
         return Status.NO_AUDIO, sound.why_none
     return Status.OK, None
+
+
+def _partial(result: WindowResult) -> bool:
+    return str(Status.PARTIAL) in result.labels["status"].to_pylist()
 
 
 def _failed(chunk: Chunk, window: Window, error: MediaError, stamp: RunStamp) -> WindowResult:

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from emolabel import schema
 from emolabel.errors import Status
+from emolabel.media.outline import ByteRange
 from emolabel.pipeline.clips import CLIP_TYPE, clip_of, clip_row
 from emolabel.types import AudioInfo, ClipInputs, Float64Array, MediaInfo, VideoInfo, Window
 
@@ -155,6 +156,8 @@ class Chunk:
     facts: InputFacts
     windows: tuple[Window, ...] = ()
     info: MediaInfo | None = None
+    ranges: tuple[ByteRange, ...] | None = None
+    """Of a remote file, the bytes that decoding the windows takes; None: all."""
 
     def to_table(self) -> pa.Table:
         """One row."""
@@ -164,6 +167,7 @@ class Chunk:
             "window_index": [window.index for window in self.windows],
             "window_start_s": [window.start_s for window in self.windows],
             "window_end_s": [window.end_s for window in self.windows],
+            "ranges": self.ranges,
             "media": None if self.info is None else _media_json(self.info),
             "frame_times_s": None
             if self.info is None or self.info.video is None
@@ -179,6 +183,7 @@ class Chunk:
             source=sources_of(pa.Table.from_pylist(row["source"], schema=SOURCE_SCHEMA))[0],
             facts=InputFacts.from_json(row["facts"]),
             windows=tuple(Window(*window) for window in windows),
+            ranges=None if row["ranges"] is None else tuple((start, stop) for start, stop in row["ranges"]),
             info=None if row["media"] is None else _media_info(row["media"], row["frame_times_s"]),
         )
 
@@ -190,6 +195,7 @@ CHUNK_SCHEMA = pa.schema(
         ("window_index", pa.list_(pa.int32())),
         ("window_start_s", pa.list_(pa.float64())),
         ("window_end_s", pa.list_(pa.float64())),
+        ("ranges", pa.list_(pa.list_(pa.int64(), 2))),
         ("media", pa.string()),
         ("frame_times_s", pa.large_binary()),
     ]

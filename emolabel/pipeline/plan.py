@@ -2,16 +2,18 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 
 from emolabel.config import Settings
 from emolabel.errors import CONTAINED, MediaError, Status, contained
 from emolabel.media.isolate import IsolatedMedia
+from emolabel.media.outline import ByteRange, outline_suffices
 from emolabel.media.windows import cut_chunks, cut_windows
 from emolabel.pipeline.files import LocalFiles
 from emolabel.pipeline.messages import Chunk, InputFacts, Source
 from emolabel.pipeline.stretch import stretch_within
-from emolabel.types import MediaInfo
+from emolabel.types import MediaInfo, Window
 
 
 class LastProbed(IsolatedMedia):
@@ -37,7 +39,7 @@ def plan_source(source: Source, files: LocalFiles, media: IsolatedMedia, setting
         yield Chunk(source, InputFacts.failed(source, source.status, source.error))
         return
     try:
-        info = media.probe(files.path(source))
+        info, outline = _probed(source, files, media)
         start_s, end_s, missing_part = stretch_within((source.start_s, source.end_s), info)
         windows = cut_windows(start_s, end_s, settings.windows)
         chunks = cut_chunks(windows, settings.chunk_s)
@@ -54,5 +56,26 @@ def plan_source(source: Source, files: LocalFiles, media: IsolatedMedia, setting
     done = frozenset(source.done_windows)
     # What is done is left out of the chunks, not of their cutting: a run that goes on meets the same chunks.
     missing = [tuple(window for window in chunk if window.index not in done) for chunk in chunks]
-    for chunk in [windows for windows in missing if windows] or [()]:
-        yield Chunk(source, facts, chunk, info)
+    for part in [windows for windows in missing if windows] or [()]:
+        yield Chunk(source, facts, part, info, _ranges(outline, part, media))
+
+
+def _probed(source: Source, files: LocalFiles, media: IsolatedMedia) -> tuple[MediaInfo, str | None]:
+    """What an input holds, and the outline of it which was enough to tell."""
+    outline = files.outline(source)
+    if outline is not None:
+        with suppress(MediaError):  # the whole file shall say what is wrong with it
+            info = media.probe(outline)
+            if outline_suffices(info):
+                return info, outline
+    return media.probe(files.path(source)), None
+
+
+def _ranges(outline: str | None, windows: tuple[Window, ...], media: IsolatedMedia) -> tuple[ByteRange, ...] | None:
+    """The bytes that a worker has to fetch for some windows; None: all."""
+    if outline is None or not windows:
+        return None
+    try:
+        return tuple(media.extents(outline, windows[0].start_s, windows[-1].end_s))
+    except MediaError:
+        return None

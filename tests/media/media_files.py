@@ -1,6 +1,6 @@
 """Small media files with known content, made with PyAV where no real file shows the case."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -69,16 +69,26 @@ def write_sound(
     rate: int = 16_000,
     pieces: Iterable[tuple[int, int]] | None = None,
     with_video_s: float = 0.0,
+    grain: int = 0,
 ) -> Path:
-    """Mono sound; `pieces` are the `[first, stop)` samples that are written, each stamped where it belongs."""
+    """Mono sound; `pieces` are the `[first, stop)` samples that are written, each stamped where it belongs.
+
+    With `grain`, noise of that strength on the pictures makes the file as big as a filmed one.
+    """
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=rate, layout="mono")
-        if with_video_s:
-            video = container.add_stream("libx264", rate=25)
+        video = container.add_stream("libx264", rate=25) if with_video_s else None
+        if video is not None:
             video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-            for number in range(round(with_video_s * 25)):
-                container.mux(video.encode(av.VideoFrame.from_ndarray(picture(number), format="rgb24")))
-            container.mux(video.encode(None))
+        pictures = _grainy(round(with_video_s * 25), grain)
+
+        def show_until(time_s: float) -> None:
+            for number, frame in pictures:
+                assert video is not None
+                container.mux(video.encode(frame))
+                if number / 25 >= time_s:
+                    return
+
         for first, stop in pieces or [(0, len(samples))]:
             for begin in range(first, stop, 1000):
                 part = samples[None, begin : min(begin + 1000, stop)]
@@ -86,8 +96,19 @@ def write_sound(
                 frame = av.AudioFrame.from_ndarray(scaled, format="s16", layout="mono")
                 frame.sample_rate, frame.pts, frame.time_base = rate, begin, Fraction(1, rate)
                 container.mux(stream.encode(frame))
+                show_until(begin / rate)
+        show_until(with_video_s)
+        if video is not None:
+            container.mux(video.encode(None))
         container.mux(stream.encode(None))
     return path
+
+
+def _grainy(n: int, grain: int) -> Iterator[tuple[int, av.VideoFrame]]:
+    random = np.random.default_rng(7)
+    for number in range(n):
+        noise = random.integers(0, grain + 1, (HEIGHT, WIDTH, 3), np.uint8)
+        yield number, av.VideoFrame.from_ndarray(picture(number) + noise, format="rgb24")
 
 
 def tone(seconds: float, rate: int = 16_000) -> npt.NDArray[np.float32]:

@@ -1,5 +1,6 @@
 """Inputs and output in an object store: a real S3 server on loopback."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import boto3
@@ -9,12 +10,24 @@ import pytest
 
 import emolabel
 from chaos.store import BUCKET, SECRET, Door, download
+from emolabel.config import DecodeLimits, FaceSettings, Settings, WindowPolicy
 from emolabel.errors import MediaError, OutputError, SourceError, Status
+from emolabel.faces.detect import build_detector
+from emolabel.media.isolate import IsolatedMedia
+from emolabel.pipeline.decode import DecodeTools, decode_chunk
 from emolabel.pipeline.files import LocalFiles
 from emolabel.pipeline.lease import ObjectLease
 from emolabel.pipeline.locations import locate
+from emolabel.pipeline.messages import Chunk, WindowResult
+from emolabel.pipeline.plan import plan_source
 from emolabel.pipeline.sources import list_inputs
+from emolabel.pipeline.stamp import RunStamp
+from emolabel.sampling import AudioSampling, FrameSampling, InputSpec
+from tests.media.media_files import tone, write_sound
 from tests.pipeline.compare import labels_of
+
+FILM_SPEC = InputSpec(face=FrameSampling(count=4), audio=AudioSampling(seconds=1.0))
+FILM_SETTINGS = Settings(windows=WindowPolicy(length_s=4.0), faces=FaceSettings(mode="whole"), chunk_s=8.0)
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +84,52 @@ def test_one_job_at_a_time_and_a_dead_one_is_replaced(bucket: str) -> None:
             with pytest.raises(OutputError, match="another job has taken over s3://here"):
                 second.check()
             third.check()
+
+
+def test_of_a_long_film_only_the_bytes_that_are_needed_are_fetched(store: Door, tmp_path: Path) -> None:
+    film = write_sound(tmp_path / "film.mp4", tone(40.0), codec="aac", with_video_s=40.0, grain=50)
+    boto3.client("s3").upload_file(str(film), BUCKET, "films/film.mp4")
+    with IsolatedMedia(DecodeLimits()) as media:
+        (there,), (here,) = (list_inputs([at]).sources for at in (f"s3://{BUCKET}/films/film.mp4", str(film)))
+        planner, worker = LocalFiles(head_bytes=100_000), LocalFiles(head_bytes=100_000)
+        remote = list(plan_source(there, planner, media, FILM_SETTINGS))
+        local = list(plan_source(here, planner, media, FILM_SETTINGS))
+        assert [chunk.windows for chunk in remote] == [chunk.windows for chunk in local]
+        assert all(chunk.ranges for chunk in remote)
+        assert 0.05 < _held(planner.outline(there)) < 0.1  # the planner never had more
+        chunk = Chunk.from_table(remote[-1].to_table())
+        detector, stamp = build_detector(FILM_SETTINGS.faces), RunStamp("none", "", "", "r")
+        tools = DecodeTools(worker, media, detector, FILM_SPEC, FILM_SETTINGS, stamp)
+        last = list(decode_chunk(chunk, tools))
+        assert 0.25 < _held(worker.path(there, ())) < 0.4
+        _assert_same_windows(last, list(decode_chunk(local[-1], tools)))
+        # What the plan asked for is not enough: the rest is fetched, and the labels are the same.
+        _assert_same_windows(list(decode_chunk(replace(chunk, ranges=()), _fresh(tools))), last)
+
+
+def _held(path: str | None) -> float:
+    """The share of a copy that is no hole."""
+    assert path is not None
+    content = Path(path).read_bytes()
+    blocks = [content[at : at + 512] for at in range(0, len(content), 512)]
+    return sum(any(block) for block in blocks) / len(blocks)
+
+
+def _fresh(tools: DecodeTools) -> DecodeTools:
+    return replace(tools, files=LocalFiles(head_bytes=100_000))
+
+
+def _assert_same_windows(ours: list[WindowResult], theirs: list[WindowResult]) -> None:
+    assert len(ours) == len(theirs) > 0
+    for one, other in zip(ours, theirs, strict=True):
+        columns = set(one.labels.column_names) - {"video_id", "input"}
+        assert one.labels.select(sorted(columns)).equals(other.labels.select(sorted(columns)))
+        assert one.labels["status"].to_pylist() == ["ok"]
+        for a, b in zip(one.clips, other.clips, strict=True):
+            assert a.face is not None
+            assert b.face is not None
+            np.testing.assert_array_equal(a.face.crops, b.face.crops)
+            np.testing.assert_array_equal(a.audio, b.audio)
 
 
 @pytest.mark.ray
