@@ -7,6 +7,7 @@ same boxes in about half its time.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 
 import numpy as np
 import torch
@@ -39,19 +40,28 @@ class MtcnnDetector:
         self.networks = build_networks(self._device)
         self._frames_at_once = frames_at_once or (8 if self._device.type == "cpu" else 32)
 
-    def detect(self, frames: UInt8Array) -> list[Detections]:
-        """See `FaceDetector.detect`; what is found in a frame does not depend on the others (to 0.01 px)."""
+    def detect(self, frames: UInt8Array, skip_levels: int = 0) -> list[Detections]:
+        """See `FaceDetector.detect`; what is found in a frame does not depend on the others (to 0.01 px).
+
+        Args:
+            skip_levels: finest levels of the pyramid that are left out, and with them the smallest faces.
+        """
         check_frames(frames)
         found: list[Detections] = []
         with exact_inference():
             for start in range(0, len(frames), self._frames_at_once):
-                found += self._detect_batch(frames[start : start + self._frames_at_once])
+                found += self._detect_batch(frames[start : start + self._frames_at_once], skip_levels)
         return found
 
-    def _detect_batch(self, frames: UInt8Array) -> list[Detections]:
+    def smallest_px(self, frames: UInt8Array, skip_levels: int) -> float:
+        """Side of the smallest faces that such a search is made for, in pixels of these frames."""
+        enlarged = max(1.0, max(frames.shape[1:3]) / self._settings.detect_max_side_px)
+        return enlarged * self._settings.min_face_px * float(SCALE_STEP**-skip_levels)
+
+    def _detect_batch(self, frames: UInt8Array, skip_levels: int) -> list[Detections]:
         small = scale_down(frames, self._settings.detect_max_side_px)
         table = summed_area(torch.from_numpy(np.require(small, requirements=["C", "W"])).to(self._device))
-        frame, boxes = self._propose(table)
+        frame, boxes = self._propose(table, skip_levels)
         frame, boxes = self._refine(table, frame, boxes)
         frame, boxes, scores = self._decide(table, frame, boxes)
 
@@ -61,11 +71,11 @@ class MtcnnDetector:
         owner = frame.cpu().numpy()
         return [self.clean(all_boxes[owner == i], all_scores[owner == i]) for i in range(len(frames))]
 
-    def _propose(self, table: Tensor) -> tuple[Tensor, Tensor]:
+    def _propose(self, table: Tensor, skip_levels: int) -> tuple[Tensor, Tensor]:
         """Stage 1: candidate squares of all sizes. Returns (n,) frame of each and (n, 4) boxes."""
         height, width = table.shape[1] - 1, table.shape[2] - 1
         frames, boxes, scores, shifts = [], [], [], []
-        for scale in pyramid(height, width, self._settings.min_face_px):
+        for scale in islice(pyramid(height, width, self._settings.min_face_px), skip_levels, None):
             level = shrink(table, int(height * scale + 1), int(width * scale + 1))
             shift, probability = self.networks.propose(level)
             frame, y, x = torch.nonzero(probability >= P_THRESHOLD, as_tuple=True)
