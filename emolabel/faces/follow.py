@@ -33,7 +33,7 @@ _CUT_GRID = 32
 EMPTY_STEP = 3
 """Where no face stands at either end of a stretch, at least every third frame is searched."""
 SMALL_LEVELS = 3
-"""Finest levels of the pyramid, which take seven eighths of the proposals' time, and see faces under 56 px at 640 px."""
+"""Finest levels of the pyramid, which take seven eighths of the proposals' time, and see faces under 56 px."""
 BIG = 1.3
 """A face so many times as high as the smallest that the other levels are made for is bigger than any they miss."""
 ALIKE = 2.0
