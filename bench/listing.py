@@ -1,24 +1,22 @@
 """What a listing of an S3 prefix costs in time and memory: `python -m bench.listing --keys 100000`."""
 
 import argparse
-import resource
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
-import boto3  # type: ignore[import-untyped]  # it has no types
+from moto.s3.models import s3_backends
 
 from chaos.store import BUCKET, object_store
 from emolabel.pipeline.sources import list_inputs
 
 
 def make_keys(n: int) -> None:
-    """Put empty objects with the names of videos into a prefix."""
-    s3 = boto3.client("s3")
-    with ThreadPoolExecutor(8) as pool:
-        names = (f"many/channel_{i % 100:02}/episode_{i:07}.mp4" for i in range(n))
-        list(pool.map(lambda name: s3.put_object(Bucket=BUCKET, Key=name, Body=b""), names))
+    """Put empty objects with the names of videos into a prefix, behind the server's back: it takes 3 ms for each."""
+    (buckets,) = (account["aws"] for account in s3_backends.values() if BUCKET in account["aws"].buckets)
+    for i in range(n):
+        buckets.put_object(BUCKET, f"many/channel_{i % 100:02}/episode_{i:07}.mp4", b"")
 
 
 def list_keys() -> None:
@@ -31,7 +29,9 @@ def list_keys() -> None:
 
 
 def _peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    """The most memory of this process since it began; `ru_maxrss` would count the process that it was forked from."""
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) * 1024 / 1e6
 
 
 def main() -> None:

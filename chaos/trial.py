@@ -7,7 +7,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -166,7 +166,7 @@ def try_case(case: Case, folder: Path, tools: DecodeTools, media: ClockedMedia) 
     )
 
 
-def _listed(folder: Path, case: Case) -> list[Source]:
+def _listed(folder: Path, case: Case) -> Sequence[Source]:
     """As users name inputs: by the folder where the name is what is hostile, else one by one, so that all are tried."""
     path = folder / case.name
     if case.kind == "names":

@@ -55,8 +55,8 @@ class MtcnnDetector:
 
     def smallest_px(self, frames: UInt8Array, skip_levels: int) -> float:
         """Side of the smallest faces that such a search is made for, in pixels of these frames."""
-        enlarged: float = max(1.0, max(frames.shape[1:3]) / self._settings.detect_max_side_px)
-        return enlarged * self._settings.min_face_px * SCALE_STEP ** float(-skip_levels)
+        enlarged = max(1.0, max(frames.shape[1:3]) / self._settings.detect_max_side_px)
+        return float(enlarged * self._settings.min_face_px / SCALE_STEP**skip_levels)
 
     def _detect_batch(self, frames: UInt8Array, skip_levels: int) -> list[Detections]:
         small = scale_down(frames, self._settings.detect_max_side_px)

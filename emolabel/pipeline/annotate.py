@@ -19,11 +19,12 @@ from emolabel.models.bundle import LoadedBundle, load_bundle
 from emolabel.models.packing import pack_bundle
 from emolabel.pipeline.clips import STORED_SCHEMA, with_clips
 from emolabel.pipeline.locations import redact
-from emolabel.pipeline.messages import Source, WindowResult
+from emolabel.pipeline.messages import WindowResult
 from emolabel.pipeline.output import OutputFolder
 from emolabel.pipeline.resume import check_fingerprint, fingerprint, read_finished
 from emolabel.pipeline.retry import forget_failed, forget_incomplete, forget_superseded
 from emolabel.pipeline.shard import ALL, Shard
+from emolabel.pipeline.source_list import SourceList
 from emolabel.pipeline.sources import Listing, list_inputs
 from emolabel.pipeline.stamp import RunStamp
 from emolabel.sampling import InputSpec
@@ -237,7 +238,7 @@ def _run(
     sources = finished.missing(listing.sources)
     progress.n_inputs = len(sources)
     progress.n_done_before = len(listing.sources) - len(sources)
-    progress.n_failed_before = sum(source.video_id in finished.failed for source in listing.sources)
+    progress.n_failed_before = sum(video_id in finished.failed for video_id in listing.sources.ids())
     progress.n_resumed = sum(bool(source.done_windows) for source in sources)
     progress.n_duplicates = listing.n_duplicates
     on_progress(progress)
@@ -270,7 +271,7 @@ def _run(
             batch_size=options.batch_size if job.settings.faces.mode != "all" else -(-options.batch_size // 8),
         )
 
-        def abandon(sources: list[Source]) -> Results:
+        def abandon(sources: SourceList) -> Results:
             for result in give_up(sources, job.settings, stamp):
                 yield result if job.bundle is not None else with_clips(result, job.spec)
 
@@ -290,10 +291,10 @@ def _run(
 
 
 def _passes(
-    sources: list[Source],
+    sources: SourceList,
     sink: "Sink",
     ask: Callable[..., Results],
-    give_up: Callable[[list[Source]], Results],
+    give_up: Callable[[SourceList], Results],
 ) -> Iterator[Results]:
     """Ask the pipeline for what is missing until nothing is; then give up what no worker survives."""
     few = max(_FEW, len(sources) // 100)

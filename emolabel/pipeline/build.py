@@ -5,7 +5,7 @@ Each actor imports what its own stage needs: torch and its friends take seconds 
 
 import logging
 import warnings
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +19,10 @@ from emolabel.pipeline.clips import with_clips
 from emolabel.pipeline.cluster import StageShares
 from emolabel.pipeline.devices import process_ends_with_its_device
 from emolabel.pipeline.files import LocalFiles
-from emolabel.pipeline.messages import Source, WindowResult, sources_of, sources_table
+from emolabel.pipeline.messages import WindowResult, sources_of
 from emolabel.pipeline.parcels import chunk_parcels, chunks_of, results_of, window_parcel
 from emolabel.pipeline.plan import LastProbed, plan_source
+from emolabel.pipeline.source_list import SourceList
 from emolabel.pipeline.stamp import RunStamp
 from emolabel.sampling import InputSpec
 
@@ -34,7 +35,7 @@ _TASK_RETRIES = 1
 
 
 def run_pipeline(
-    sources: Sequence[Source],
+    sources: SourceList,
     bundle: "PackedBundle | None",
     spec: InputSpec,
     settings: Settings,
@@ -174,10 +175,10 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def _blocks(sources: Sequence[Source], shares: StageShares) -> list[pa.Table]:
+def _blocks(sources: SourceList, shares: StageShares) -> list[pa.Table]:
     """Few sources to a block where there are few, so that the first chunks come soon and planning is shared."""
     size = max(1, min(_SOURCES_PER_BLOCK, len(sources) // (4 * shares.n_plan)))
-    return [sources_table(sources[first : first + size]) for first in range(0, len(sources), size)]
+    return list(sources.tables(size))
 
 
 @contextmanager

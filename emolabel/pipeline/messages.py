@@ -60,7 +60,14 @@ SOURCE_SCHEMA = pa.schema(
 
 def sources_table(sources: Iterable[Source]) -> pa.Table:
     """A row per source."""
-    rows = [{**vars(source), "status": source.status and str(source.status)} for source in sources]
+    rows = [
+        {
+            **vars(source),
+            "input": None if source.input == source.uri else source.input,  # half of a long list
+            "status": source.status and str(source.status),
+        }
+        for source in sources
+    ]
     return pa.Table.from_pylist(rows, schema=SOURCE_SCHEMA)
 
 
@@ -70,6 +77,7 @@ def sources_of(table: pa.Table) -> list[Source]:
         Source(
             **{
                 **row,
+                "input": row["uri"] if row["input"] is None else row["input"],
                 "status": Status(row["status"]) if row["status"] else None,
                 "done_windows": tuple(row["done_windows"]),
             }

@@ -14,6 +14,7 @@ from emolabel.config import Settings
 from emolabel.errors import OutputError, Status
 from emolabel.pipeline.messages import Source
 from emolabel.pipeline.output import OutputFolder
+from emolabel.pipeline.source_list import SourceList
 from emolabel.pipeline.tally import TALLIED, InputTally
 
 
@@ -28,15 +29,15 @@ class Finished:
     started: dict[str, InputTally] = field(default_factory=dict)
     """Inputs with some windows written."""
 
-    def missing(self, sources: Iterable[Source]) -> list[Source]:
+    def missing(self, sources: Iterable[Source]) -> SourceList:
         """The inputs that still need work, each with its windows that do not."""
-        return [
+        return SourceList(
             replace(source, done_windows=tuple(sorted(self.started[source.video_id].windows)))
             if source.video_id in self.started
             else source
             for source in sources
             if source.video_id not in self.inputs
-        ]
+        )
 
 
 def fingerprint(settings: Settings, model: str, model_sha256: str, extra: pa.Schema) -> dict[str, Any]:

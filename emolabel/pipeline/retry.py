@@ -19,7 +19,7 @@ def forget_failed(folder: OutputFolder, listing: Listing, statuses: Collection[S
     Args:
         statuses: which failures.
     """
-    listed = pa.array([source.video_id for source in listing.sources], pa.string())
+    listed = pa.array(list(listing.sources.ids()), pa.string())
     wanted = pa.array([str(status) for status in statuses], pa.string())
 
     def failed(table: pa.Table) -> pa.ChunkedArray:
@@ -41,6 +41,8 @@ def forget_superseded(folder: OutputFolder, listing: Listing) -> None:
     inputs = folder.read("inputs", ["video_id", "input", "start_s", "end_s", "status", "n_labelled"])
     failures = pa.array([str(status) for status in Status if status.failure])
     fruitless = inputs.filter(pc.and_(pc.is_in(inputs["status"], failures), pc.equal(inputs["n_labelled"], 0)))
+    if not len(fruitless):
+        return
     now = {(source.input, source.start_s, source.end_s): source.video_id for source in listing.sources}
     rows = fruitless.select(["input", "start_s", "end_s", "video_id"]).to_pylist()
     replaced = [video_id for *place, video_id in map(dict.values, rows) if now.get(tuple(place), video_id) != video_id]

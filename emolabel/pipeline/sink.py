@@ -11,6 +11,7 @@ from emolabel import schema
 from emolabel.pipeline.messages import InputFacts, Source, WindowResult
 from emolabel.pipeline.output import OutputFolder
 from emolabel.pipeline.resume import Finished
+from emolabel.pipeline.source_list import SourceList
 from emolabel.pipeline.stamp import RunStamp
 from emolabel.pipeline.tally import TALLIED, InputTally
 
@@ -83,7 +84,7 @@ class Sink:
             self.flush()
         return finished
 
-    def unfinished(self, sources: Iterable[Source]) -> list[Source]:
+    def unfinished(self, sources: Iterable[Source]) -> SourceList:
         """Those of the sources whose row is still missing, each with the windows that are not."""
         return Finished(frozenset(self._finished), started=self._tallies).missing(sources)
 

@@ -18,6 +18,7 @@ from emolabel.pipeline.locations import Found, Kind, Location, found, locate, re
 from emolabel.pipeline.manifests import SUFFIXES, Manifest, read_manifest
 from emolabel.pipeline.messages import Source
 from emolabel.pipeline.shard import ALL, Shard
+from emolabel.pipeline.source_list import SourceList
 from emolabel.pipeline.stretch import WHOLE, Stretch, senseless
 
 _MEDIA = """
@@ -28,6 +29,7 @@ MEDIA_SUFFIXES = frozenset(f".{suffix}" for suffix in _MEDIA.split())
 """Names that a folder listing takes for media. A file given by its own name, or in a manifest, is always tried."""
 
 _ASKED_AT_ONCE = 1000
+_FOLDERS_ONE_BY_ONE = 1000
 
 Extra = dict[str, Any]
 
@@ -36,7 +38,7 @@ Extra = dict[str, Any]
 class Listing:
     """Every input once, in a stable order."""
 
-    sources: list[Source] = field(default_factory=list)
+    sources: SourceList = field(default_factory=SourceList)
     n_duplicates: int = 0
     """Inputs that were named more than once."""
     extras: dict[str, Extra] = field(default_factory=dict)
@@ -44,16 +46,17 @@ class Listing:
     extra_schema: pa.Schema = field(default_factory=lambda: pa.schema([]))
 
     def __post_init__(self) -> None:
-        self._seen: set[str] = set()
+        self._seen: set[bytes] = set()
 
     def add(self, source: Source, extra: Extra) -> None:
         """Add an input, unless it is there already."""
         if extra:
             self.extras.setdefault(source.video_id, extra)
-        if source.video_id in self._seen:
+        identity = bytes.fromhex(source.video_id)  # half as big as the text
+        if identity in self._seen:
             self.n_duplicates += 1
             return
-        self._seen.add(source.video_id)
+        self._seen.add(identity)
         self.sources.append(source)
 
 
@@ -141,12 +144,33 @@ def _local_folder(at: Location, visited: set[tuple[int, int]]) -> Iterator[Sourc
 
 
 def _remote_folder(at: Location) -> Iterator[Source]:
-    infos = at.filesystem.get_file_info(fs.FileSelector(at.path, recursive=True))
-    for info in sorted(infos, key=lambda info: info.path):
+    for info in _remote_infos(at):
         hidden = any(part.startswith(".") for part in PurePosixPath(info.path).relative_to(at.path).parts)
         what = found(info)
         if what.kind is not Kind.FOLDER and not hidden:
             yield _source(at.at(info.path), what, judge_by_name=True)
+
+
+def _remote_infos(at: Location) -> Iterator[fs.FileInfo]:
+    """All that a folder of an object store holds, by name.
+
+    An answer comes as a whole, with 800 bytes for each object. So one folder is asked for after the other, unless
+    they are so many that the asking would take longer than the rest.
+    """
+    top = at.filesystem.get_file_info(fs.FileSelector(at.path))
+    if sum(info.type is fs.FileType.Directory for info in top) > _FOLDERS_ONE_BY_ONE:
+        yield from _by_name(at.filesystem.get_file_info(fs.FileSelector(at.path, recursive=True)))
+        return
+    for info in _by_name(top):
+        yield info
+        if info.type is fs.FileType.Directory:
+            yield from _by_name(at.filesystem.get_file_info(fs.FileSelector(info.path, recursive=True)))
+
+
+def _by_name(infos: list[fs.FileInfo]) -> Iterator[fs.FileInfo]:
+    infos.sort(key=lambda info: info.path, reverse=True)
+    while infos:  # each is let go of as soon as it was looked at
+        yield infos.pop()
 
 
 def _glob(at: Location) -> Iterator[Source]:

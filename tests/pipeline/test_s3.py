@@ -50,6 +50,14 @@ def test_folders_globs_and_odd_names_are_listed_and_opened_again(bucket: str) ->
     files.close()
 
 
+def test_many_folders_are_listed_at_once_and_alike(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    one_by_one = list(list_inputs([bucket]).sources)
+    monkeypatch.setattr("emolabel.pipeline.sources._FOLDERS_ONE_BY_ONE", 0)
+    at_once = list(list_inputs([bucket]).sources)
+    assert len(one_by_one) >= 4
+    assert sorted(source.uri for source in one_by_one) == sorted(source.uri for source in at_once)
+
+
 def test_what_is_not_there_is_said(bucket: str) -> None:
     (source,) = list_inputs([f"{bucket}/some/gone.mp4"]).sources
     assert source.status is Status.MISSING

@@ -51,11 +51,11 @@ def test_each_stretch_is_an_input_of_its_own(folder: Path) -> None:
 
 def test_a_row_without_a_stretch_is_the_file(folder: Path) -> None:
     whole = list_inputs([str(folder / "long.mp4")]).sources[0]
-    assert listed(folder, "uri,start_s,end_s\nlong.mp4,,\n").sources == [whole]
+    assert list(listed(folder, "uri,start_s,end_s\nlong.mp4,,\n").sources) == [whole]
     pq.write_table(
         pa.table({"uri": ["long.mp4"], "start_s": [float("nan")], "end_s": pa.nulls(1)}), folder / "list.parquet"
     )
-    assert list_inputs([str(folder / "list.parquet")]).sources == [whole]
+    assert list(list_inputs([str(folder / "list.parquet")]).sources) == [whole]
 
 
 @pytest.mark.parametrize(
@@ -141,9 +141,9 @@ def test_another_stretch_of_a_failed_file_is_not_its_successor(tmp_path: Path) -
     rows = [row | {"video_id": "old", "start_s": 0.0, "end_s": 2.0}, row | {"video_id": "whole"}]
     folder.write("inputs", "part-1", pa.Table.from_pylist(rows, schema=schema.INPUTS))
     listing = Listing()
-    listing.add(Source("other", "a.mp4", "a.mp4", start_s=2.0, end_s=4.0), {})
+    listing.add(Source("0f" * 16, "a.mp4", "a.mp4", start_s=2.0, end_s=4.0), {})
     forget_superseded(folder, listing)
     assert folder.read("inputs")["video_id"].to_pylist() == ["old", "whole"]
-    listing.add(Source("new", "a.mp4", "a.mp4", start_s=0.0, end_s=2.0), {})
+    listing.add(Source("0e" * 16, "a.mp4", "a.mp4", start_s=0.0, end_s=2.0), {})
     forget_superseded(folder, listing)
     assert folder.read("inputs")["video_id"].to_pylist() == ["whole"]
