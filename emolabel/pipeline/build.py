@@ -1,12 +1,15 @@
-"""The graph: plan, decode with faces, predict, as three pools of Ray actors with Ray Data between them.
+"""The graph: plan, then decode with faces and, where it has no GPU, the model; on GPUs the model is a stage of its own.
+Each stage is a pool of Ray actors, with Ray Data between them.
 
 Each actor imports what its own stage needs: torch and its friends take seconds of every process that loads them.
 """
 
 import logging
 import warnings
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from emolabel.models.packing import PackedBundle
 
 _SOURCES_PER_BLOCK = 64
+_SCORED_AT_ONCE = 4
 _TASK_RETRIES = 1
 """Ray Data would try for ever: one video that kills its worker would keep the job from ever ending."""
 
@@ -58,6 +62,11 @@ def run_pipeline(
         together: small inputs share a task, and its fate; tasks share an actor's queue, and what its death costs.
     """
     queued = 2 if together else 1
+    scorer = None
+    if bundle is not None:
+        # A path on the driver means nothing on another node: the bundle travels as an object, once to each.
+        scorer = partial(Scorer, ray.put(bundle), device, batch_size)
+    apart = shares.n_predict > 0
     with _data_context():
         results = (
             ray.data.from_arrow(_blocks(sources, shares))
@@ -72,7 +81,7 @@ def run_pipeline(
             )
             .map_batches(
                 DecodeStage,
-                fn_constructor_args=(spec, settings, stamp, detector_device, bundle is None),
+                fn_constructor_args=(spec, settings, stamp, detector_device, None if apart else scorer, bundle is None),
                 batch_size=1,
                 batch_format="pyarrow",
                 num_cpus=shares.decode_cpus,
@@ -82,11 +91,10 @@ def run_pipeline(
                 compute=ActorPoolStrategy(size=shares.n_decode, max_tasks_in_flight_per_actor=queued),
             )
         )
-        if bundle is not None:
+        if scorer is not None and apart:
             results = results.map_batches(
                 PredictStage,
-                # A path on the driver means nothing on another node: the bundle travels as an object, once to each.
-                fn_constructor_args=(ray.put(bundle), device, batch_size),
+                fn_constructor_args=(scorer,),
                 batch_size=batch_size,
                 batch_format="pyarrow",
                 num_cpus=shares.predict_cpus,
@@ -117,16 +125,25 @@ class PlanStage:
 
 
 class DecodeStage:
-    """Chunks in, their windows out, with crops and sound: for the model, or `stored` as columns of the labels."""
+    """Chunks in, their windows out: with scores, or with crops and sound for `PredictStage`, or with these `stored` as
+    columns of the labels.
+    """
 
     def __init__(
-        self, spec: InputSpec, settings: Settings, stamp: RunStamp, detector_device: str, stored: bool
+        self,
+        spec: InputSpec,
+        settings: Settings,
+        stamp: RunStamp,
+        detector_device: str,
+        scorer: "Callable[[], Scorer] | None",
+        stored: bool,
     ) -> None:
         from emolabel.faces.detect import build_detector
         from emolabel.pipeline.decode import DecodeTools, decode_chunk
 
         _one_thread()
         self._decode = decode_chunk
+        self._scorer = scorer() if scorer is not None else None
         self._stored = stored
         self._tools = DecodeTools(
             files=LocalFiles(),
@@ -140,32 +157,44 @@ class DecodeStage:
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
         with process_ends_with_its_device():
             chunks = chunks_of(batch)
-            results = (self._finished(result) for chunk in chunks for result in self._decode(chunk, self._tools))
-            if len(chunks) > 1:
-                yield window_parcel(list(results))
-                return
-            for result in results:  # a window of a long chunk moves on as soon as it is decoded
-                yield window_parcel([result])
+            results = (result for chunk in chunks for result in self._decode(chunk, self._tools))
+            # Windows of a long chunk move on as they are done; scored alone they would cost the model more.
+            at_once = _SCORED_AT_ONCE if self._scorer is not None else 1
+            while some := list(islice(results, at_once if len(chunks) == 1 else None)):
+                yield window_parcel(self._finished(some))
 
-    def _finished(self, result: WindowResult) -> WindowResult:
-        return with_clips(result, self._tools.spec) if self._stored else result
+    def _finished(self, results: list[WindowResult]) -> list[WindowResult]:
+        if self._scorer is not None:
+            return self._scorer(results)
+        return [with_clips(result, self._tools.spec) for result in results] if self._stored else results
 
 
 class PredictStage:
     """Windows in, the same windows with scores out."""
 
+    def __init__(self, scorer: "Callable[[], Scorer]") -> None:
+        _one_thread()
+        self._scorer = scorer()
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        with process_ends_with_its_device():
+            return window_parcel(self._scorer(results_of(batch)))
+
+
+class Scorer:
+    """The model, loaded in the process that makes this."""
+
     def __init__(self, bundle_ref: "ray.ObjectRef[PackedBundle]", device: str, batch_size: int) -> None:
         from emolabel.models.packing import unpack_model
         from emolabel.pipeline.predict import predict_windows
 
-        _one_thread()
         self._predict = predict_windows
         self._model = unpack_model(ray.get(bundle_ref), device)
         self._batch_size = batch_size
 
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        with process_ends_with_its_device():
-            return window_parcel(self._predict(results_of(batch), self._model, self._batch_size))
+    def __call__(self, results: Sequence[WindowResult]) -> list[WindowResult]:
+        """The same windows with scores."""
+        return self._predict(results, self._model, self._batch_size)
 
 
 def _one_thread() -> None:

@@ -40,6 +40,7 @@ class StageShares:
     decode_cpus: float
     decode_gpus: float
     n_predict: int
+    """0: whoever decodes a window also scores it."""
     predict_cpus: float
     predict_gpus: float
 
@@ -114,9 +115,9 @@ def share_cluster(
 ) -> StageShares:
     """Divide a cluster between the stages.
 
-    A worker is one decoding actor; without a GPU it comes with a predicting actor of its own, and the two share one
-    core: whichever stage is behind takes the time, because the other waits for it. With GPUs there is one predicting
-    actor for each. Planning takes little, and must always find a place: a stage that finds none would stall the rest.
+    A worker is one decoding actor; without a GPU it runs the model, too, and has a core for itself. With GPUs there is
+    one predicting actor for each. Planning takes little, and must always find a place: a stage that finds none would
+    stall the rest.
 
     Args:
         workers: None: one for each CPU.
@@ -140,17 +141,16 @@ def share_cluster(
     unit = 1.0 if size.may_grow or not size.cpus else min(1.0, size.cpus / n_decode)
     on_gpu = device == "cuda"
     n_gpus = gpus or max(1, int(size.gpus))
-    n_predict = n_gpus if on_gpu else n_decode
     detector_gpus = 0.5 if detector_device == "cuda" else 0.0  # of all GPUs, for all detectors together
     model_gpus = (1.0 - detector_gpus) if on_gpu else 0.0
     return StageShares(
         n_plan=max(1, n_decode // 16),
         plan_cpus=_floor(0.1 * unit),
         n_decode=n_decode,
-        decode_cpus=_floor((0.8 if on_gpu else 0.5) * unit),
+        decode_cpus=_floor((0.8 if on_gpu else 0.9) * unit),
         decode_gpus=_floor(detector_gpus * n_gpus / n_decode),
-        n_predict=n_predict,
-        predict_cpus=_floor((0.1 if on_gpu else 0.4) * unit),
+        n_predict=n_gpus if on_gpu else 0,
+        predict_cpus=_floor(0.1 * unit) if on_gpu else 0.0,
         predict_gpus=model_gpus,
     )
 

@@ -34,7 +34,7 @@ def test_a_cluster_that_will_grow() -> None:
 
 def test_workers_of_a_cluster_that_grows_do_not_crowd_the_nodes_it_has() -> None:
     grows, stays = (share_cluster(ClusterSize(2, 0, may_grow), 8, "cpu", "cpu") for may_grow in (True, False))
-    assert (grows.decode_cpus, stays.decode_cpus) == (0.5, 0.125)
+    assert (grows.decode_cpus, stays.decode_cpus, stays.n_predict) == (0.9, 0.225, 0)
     with_gpus = share_cluster(ClusterSize(2, 0, True), 8, "cuda", "cpu", gpus=3)
     assert (with_gpus.n_predict, with_gpus.predict_gpus, with_gpus.decode_cpus) == (3, 1.0, 0.8)
 
