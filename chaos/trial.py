@@ -77,9 +77,9 @@ class ClockedMedia(IsolatedMedia):
         with self._clock(self.limits.open_timeout_s):
             return super().probe(path)
 
-    def start(self, stream: FrameStream, use_decord: bool) -> str:
+    def start(self, stream: FrameStream) -> None:
         with self._clock(self.limits.open_timeout_s + self.limits.reply_timeout_s):
-            return super().start(stream, use_decord)
+            super().start(stream)
 
     def next_batch(self, max_frames: int, frame_bytes: int) -> tuple[int, UInt8Array]:
         with self._clock(self.limits.reply_timeout_s):

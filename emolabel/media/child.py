@@ -1,7 +1,7 @@
 """The decoding child: `python -m emolabel.media.child REQUESTS REPLIES COMPLAINTS PARENT LIMITS`.
 
 Three file descriptors (`COMPLAINTS` reads what this process writes to stderr), the parent's process id, and the
-`DecodeLimits` as JSON. Starts in about a tenth of a second: NumPy and PyAV, decord when a file needs it, never torch.
+`DecodeLimits` as JSON. Starts in about a tenth of a second: NumPy and PyAV, never torch.
 """
 
 import json

@@ -6,7 +6,6 @@ sequences, devices. A file that says `.mp4` and holds a playlist would make a de
 1. the first bytes are read here, and known references are refused before any library sees the file;
 2. FFmpeg gets `format_whitelist` with the formats below, none of which opens a second file, and
    `protocol_whitelist` with no protocol, as the bytes come from us (https://ffmpeg.org/ffmpeg-formats.html);
-3. decord, whose older FFmpeg takes no such options, gets only what `decord_may_read` accepts.
 """
 
 from typing import Final
@@ -43,8 +42,6 @@ _REFERENCES: Final = (
 )
 
 _MP4_BOXES: Final = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot")
-_EBML: Final = b"\x1a\x45\xdf\xa3"
-_DECORD_CODECS_REFUSED: Final = ("av1",)
 
 
 def refuse_references(head: bytes) -> None:
@@ -73,15 +70,3 @@ def picture_format(head: bytes) -> str | None:
 def is_mp4(head: bytes) -> bool:
     """Whether the first bytes are a box of an MP4 or QuickTime file."""
     return head[4:8] in _MP4_BOXES
-
-
-def decord_may_read(container: str, codec: str, head: bytes) -> bool:
-    """Whether decord 0.6.0 may be handed a file that FFmpeg read as `container` and `codec`.
-
-    Only containers with an index of their frames: on MPEG program streams decord loses the first group of
-    pictures, so that every frame is a later one, and says nothing. Its FFmpeg 4.1 has no AV1 decoder, and no
-    white-lists either, hence the magic at the file's very start, with which it finds no playlist in it.
-    """
-    names = container.split(",")
-    known = ("mov" in names and is_mp4(head)) or ("matroska" in names and head.startswith(_EBML))
-    return known and b"<mpd" not in head.lower() and codec not in _DECORD_CODECS_REFUSED

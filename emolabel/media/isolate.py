@@ -21,7 +21,7 @@ from emolabel.media.process import ChildProcess, KilledFromOutside
 from emolabel.types import AudioClip, FrameBatch, Int64Array, MediaInfo, UInt8Array
 
 _DEADLY: Final = (Status.TIMEOUT, Status.CRASHED, Status.OUT_OF_MEMORY, Status.FAILED)
-"""After these the child is replaced, and decord is not asked again."""
+"""After these the child is replaced."""
 
 _KILLS_FORGIVEN: Final = 3
 """For one answer, or one stream of frames: the kernel's out-of-memory killer strikes the same file each time, somebody
@@ -181,15 +181,14 @@ class IsolatedMedia:
         """Whether the child, still the same one, is in the middle of this stream."""
         return self._stream is stream and self._child is not None and self._child.alive
 
-    def start(self, stream: "FrameStream", use_decord: bool) -> str:
-        """Make the child stand before the first frame that a stream still wants; the road it takes."""
+    def start(self, stream: "FrameStream") -> None:
+        """Make the child stand before the first frame that a stream still wants."""
         fresh = self._opened is None or self._opened[0] != stream.path or self._opened[1] is not stream.info
         header, times = wire.info_to_header(stream.info)
-        request = {"do": "open", "path": stream.path, "info": header, "use_decord": use_decord}
-        answer, _ = self._ask(request, times.tobytes(), self.limits.open_timeout_s, 0, opens=fresh)
+        request = {"do": "open", "path": stream.path, "info": header}
+        self._ask(request, times.tobytes(), self.limits.open_timeout_s, 0, opens=fresh)
         self._ask({"do": "frames"}, stream.wanted.tobytes(), self.limits.reply_timeout_s, 0)
         self._opened, self._stream = (stream.path, stream.info), stream
-        return str(answer.get("road"))
 
     def next_batch(self, max_frames: int, frame_bytes: int) -> tuple[int, UInt8Array]:
         """Number of frames, and their numbers and pixels as bytes. 0: the stream is at its end."""
@@ -203,10 +202,7 @@ class IsolatedMedia:
 
 
 class FrameStream(Iterator[FrameBatch]):
-    """Batches of decoded frames, as they are asked for. From `IsolatedMedia.frames`.
-
-    If decord hangs, crashes or runs out of memory, a fresh child goes on with PyAV from the next frame.
-    """
+    """Batches of decoded frames, as they are asked for. From `IsolatedMedia.frames`."""
 
     def __init__(self, media: IsolatedMedia, path: str, info: MediaInfo, indices: Int64Array) -> None:
         assert info.video is not None, "checked by IsolatedMedia.frames"
@@ -215,7 +211,6 @@ class FrameStream(Iterator[FrameBatch]):
         """(k,) frames still to come."""
         self._media, self._video = media, info.video
         self._n_wanted, self._n_decoded = len(indices), 0
-        self._use_decord = True
         self._n_killed = 0
 
     @property
@@ -242,19 +237,13 @@ class FrameStream(Iterator[FrameBatch]):
         except KilledFromOutside:
             if self._n_killed == _KILLS_FORGIVEN:
                 raise
-            self._n_killed += 1  # the same road again: the file may have had no part in it
-            return self._next_or_again()
-        except MediaError as error:
-            if error.status not in _DEADLY or not self._use_decord:
-                raise
-            self._use_decord = False
+            self._n_killed += 1  # the file may have had no part in it
             return self._next_or_again()
 
     def _next(self) -> FrameBatch | None:
         video, media = self._video, self._media
         if not media.stands_before(self):
-            road = media.start(self, self._use_decord)
-            self._use_decord = road == "decord"
+            media.start(self)
         frame_bytes = video.width * video.height * 3
         max_frames = max(1, media.limits.batch_bytes // frame_bytes)
         n_frames, payload = media.next_batch(max_frames, frame_bytes)

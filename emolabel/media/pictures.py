@@ -1,23 +1,22 @@
-"""The PyAV road to a video's frames: seek by time, decode forward, tell frames by the time they carry.
-
-Runs in the child. Takes everything that the probe takes; slower to seek than an index, and never wrong silently.
-"""
+"""A video's frames: seek by time, decode forward, tell frames by the time they carry. Runs in the child."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Final
+from typing import Any, Final
 
 import av
 import numpy as np
+from av.packet import Packet
 from av.video.frame import VideoFrame
 
 from emolabel.config import DecodeLimits
 from emolabel.errors import MediaError, Status
+from emolabel.media.h264 import nal_length_bytes, stands_alone
 from emolabel.media.source import open_container
 from emolabel.media.streams import best_video, decode_video, prepare_video, read_only, start_of_clock, time_base_of
 from emolabel.media.timeline import nearest_frame
-from emolabel.types import UInt8Array, VideoInfo
+from emolabel.types import Int64Array, UInt8Array, VideoInfo
 
 SEEK_AHEAD_S: Final = 4.0
 """A wanted frame nearer than this is reached by decoding on; a seek would land about as far away."""
@@ -29,7 +28,10 @@ _STEP_BACK_S: Final = 10.0
 
 
 class PictureReader:
-    """Frames of one file by their number. Keeps its place, so that reading on costs no seek."""
+    """Frames of one file by their number. Keeps its place, so that reading on costs no seek.
+
+    Of H.264 in MP4 and Matroska, frames that nobody wants and no other frame builds on are not decoded.
+    """
 
     def __init__(self, path: str, video: VideoInfo, limits: DecodeLimits) -> None:
         self._path, self._video, self._limits = path, video, limits
@@ -39,6 +41,9 @@ class PictureReader:
         self._before = -1
         """Number of the frame decoded before it: those between the two do not decode."""
         self._frame: VideoFrame | None = None
+        self._wanted: frozenset[int] = frozenset()
+        self._last_wanted = -1
+        self._thins = video.codec == "h264" and video.seekable
         self._rewind()
 
     def __enter__(self) -> "PictureReader":
@@ -52,8 +57,23 @@ class PictureReader:
     def close(self) -> None:
         self._files.close()
 
+    def want(self, numbers: Int64Array) -> None:
+        """Which frames (K,), ascending, will be asked for next; others before the last of them may be left out."""
+        self._wanted = frozenset(numbers.tolist())
+        self._last_wanted = int(numbers[-1]) if len(numbers) else -1
+        self._before = self._at  # what lies before this place may have been left out
+
     def picture(self, number: int) -> UInt8Array | None:
         """(H, W, 3) upright RGB of frame `number` in presentation order; None where it cannot be decoded."""
+        picture = self._picture(number)
+        if picture is None and self._thins:  # perhaps it is there, and was lost with those that were left out
+            self._thins = False
+            self._before = self._at
+            self._seek(number)
+            picture = self._picture(number)
+        return picture
+
+    def _picture(self, number: int) -> UInt8Array | None:
         if self._before < number < self._at:
             return None  # passed over: what decodes next comes after it
         if not self._ahead(number):
@@ -103,6 +123,7 @@ class PictureReader:
         if stream is None:
             raise MediaError(Status.CHANGED, "its video stream is gone since it was probed")
         self._stream = stream
+        self._nal_length_bytes = nal_length_bytes(stream)
         self._time_base = float(time_base_of(stream))
         self._clock_s = start_of_clock(self._container)
         prepare_video(stream, self._limits)
@@ -127,7 +148,8 @@ class PictureReader:
         """Frames from here on with their numbers; None in place of one that FFmpeg flags as corrupt."""
         times_s = self._video.frame_times_s
         last = -1
-        decoded = (frame for _, frames in decode_video(self._container, self._stream) for frame in frames or ())
+        packets = decode_video(self._container, self._stream, self._unwanted)
+        decoded = (frame for _, frames in packets for frame in frames or ())
         for frame in decoded:
             if not self._video.seekable:
                 number: int | None = last + 1 if last + 1 < len(times_s) else None
@@ -139,6 +161,16 @@ class PictureReader:
                 continue
             last = number
             yield number, None if frame.is_corrupt else frame
+
+    def _unwanted(self, packet: "Packet[Any]") -> bool:
+        """Whether a packet is a frame that nobody wants, before the last one wanted, and no other builds on it."""
+        if not self._thins or not self._nal_length_bytes or packet.pts is None:
+            return False
+        time_s = packet.pts * self._time_base - self._clock_s
+        number = nearest_frame(self._video.frame_times_s, time_s, -1)
+        if number is None or number >= self._last_wanted or number in self._wanted:
+            return False
+        return stands_alone(memoryview(packet), self._nal_length_bytes)
 
 
 def _upright_rgb(frame: VideoFrame, video: VideoInfo) -> UInt8Array:

@@ -223,7 +223,6 @@ def _environment() -> dict[str, str]:
         "PYTHONDONTWRITEBYTECODE": "1",
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
-        "DECORD_EOF_RETRY_MAX": "256",  # decord's 10240 are minutes of spinning at the end of a damaged file
     }
 
 

@@ -5,7 +5,7 @@ Guaranteed on Linux: a limit on the memory it writes to (RLIMIT_DATA), no core d
 sockets, no new programs, no look into other processes (seccomp). Elsewhere only the portable limits hold.
 
 RLIMIT_DATA and not RLIMIT_AS: it counts private writable memory (Linux >= 4.7), which is what a decoder allocates;
-the address space also counts every mapped library, about 250 MB of it with NumPy, PyAV and decord.
+the address space also counts every mapped library, about 250 MB of it with NumPy and PyAV.
 
 A network namespace of its own would need a user namespace, in which files that only root may read cannot be opened
 any more: the filter on sockets does the same and takes nothing else away.

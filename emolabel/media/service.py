@@ -3,7 +3,7 @@
 | request | answer |
 |---|---|
 | `probe` path | a `MediaInfo`; payload: frame times |
-| `open` path, info; payload: frame times | the road taken |
+| `open` path, info; payload: frame times | nothing |
 | `frames`; payload: frame numbers | nothing: the first `next` decodes |
 | `next` | number of frames, 0 at the end; payload: their numbers, then the frames |
 | `audio` path, info, first, n | runs, damage; payload: samples |
@@ -16,8 +16,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,13 +29,9 @@ from emolabel.media.extents import Extents
 from emolabel.media.probe import probe_file
 from emolabel.media.source import readable
 from emolabel.media.video import FrameReader
-from emolabel.types import AudioInfo, FrameBatch, MediaInfo
+from emolabel.types import AudioInfo, FrameBatch
 
 Payload = tuple[memoryview, ...]
-
-_REOPEN_MB: Final = 512
-"""Memory at which a file that is read on and on is opened anew: a decord reader keeps some 25 MB of every 125 frames of
-360p that it decodes (dmlc/decord#208)."""
 
 
 @dataclass
@@ -66,7 +61,7 @@ class Service:
 
     def answer(self, request: wire.Header, payload: bytes) -> tuple[wire.Header, Payload]:
         """A reply's header and payload; a failure of the file is a reply, too."""
-        self.complaints()  # an unread, full pipe would swallow the words of the next crash
+        self._drain_complaints()  # an unread, full pipe would swallow the words of the next crash
         try:
             return self._answers[request["do"]](request, payload)
         except MediaError as error:
@@ -81,12 +76,9 @@ class Service:
             reason = f"{type(error).__name__} in the decoding child: {readable(error)}"
             return wire.error_to_header(MediaError(Status.FAILED, reason)), ()
 
-    def complaints(self) -> str:
-        """What was written to stderr since the last call."""
-        try:
-            return os.read(self._complaints_fd, 1 << 16).decode(errors="replace")
-        except BlockingIOError:
-            return ""
+    def _drain_complaints(self) -> None:
+        with suppress(BlockingIOError):
+            os.read(self._complaints_fd, 1 << 16)
 
     def _probe(self, request: wire.Header, payload: bytes) -> tuple[wire.Header, Payload]:
         header, times = wire.info_to_header(probe_file(request["path"], self._limits))
@@ -94,12 +86,11 @@ class Service:
 
     def _open(self, request: wire.Header, payload: bytes) -> tuple[wire.Header, Payload]:
         info = wire.info_from_header(request["info"], np.frombuffer(payload, np.float64))
-        use_decord = bool(request["use_decord"])
-        version = (request["path"], use_decord, payload, _content_version(request["path"]))
-        if self._opened is None or self._opened.version != version or _resident_mb() > _REOPEN_MB:
+        version = (request["path"], payload, _content_version(request["path"]))
+        if self._opened is None or self._opened.version != version:
             self._forget()
-            self._opened = _Opened(version, self._reader(request["path"], info, use_decord))
-        return {"road": self._opened.reader.road}, ()
+            self._opened = _Opened(version, FrameReader(request["path"], info, self._limits))
+        return {}, ()
 
     def _frames(self, request: wire.Header, payload: bytes) -> tuple[wire.Header, Payload]:
         assert self._opened is not None, "the parent opens a file before it asks for frames"
@@ -124,23 +115,11 @@ class Service:
         ranges = self._extents[1].of(request["start_s"], request["end_s"])
         return {}, (_raw(np.array(ranges, np.int64)),)
 
-    def _reader(self, path: str, info: MediaInfo, use_decord: bool) -> FrameReader:
-        return FrameReader(path, info, self._limits, use_decord=use_decord, complaints=self.complaints)
-
     def _forget(self) -> None:
         if self._opened is not None:
             self._opened.reader.close()
         self._opened, self._batches = None, iter(())
         give_memory_back()
-
-
-def _resident_mb() -> float:
-    """Memory of this process that is in use now; 0 where the system does not tell."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-    except (OSError, ValueError, IndexError):
-        return 0.0
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def give_memory_back() -> None:

@@ -1,6 +1,6 @@
 """Choosing the streams of a container and decoding them, over broken stretches. Runs in the child."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import Any, Final, TypeVar
 
@@ -8,6 +8,7 @@ import av
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
+from av.packet import Packet
 from av.stream import Discard, Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -68,9 +69,15 @@ def time_base_of(stream: VideoStream | AudioStream) -> Fraction:
     return stream.time_base if stream.time_base is not None else Fraction(1, av.time_base)
 
 
-def decode_video(container: InputContainer, stream: VideoStream) -> Decoded[VideoFrame]:
-    """Decode a stream from where the container stands to its end, or to where the file is broken beyond reading on."""
-    return _decode(container, stream)
+def decode_video(
+    container: InputContainer, stream: VideoStream, leave_out: "Callable[[Packet[Any]], bool] | None" = None
+) -> Decoded[VideoFrame]:
+    """Decode a stream from where the container stands to its end, or to where the file is broken beyond reading on.
+
+    Args:
+        leave_out: says which packets the decoder is not to get.
+    """
+    return _decode(container, stream, leave_out)
 
 
 def decode_audio(container: InputContainer, stream: AudioStream) -> Decoded[AudioFrame]:
@@ -78,7 +85,11 @@ def decode_audio(container: InputContainer, stream: AudioStream) -> Decoded[Audi
     return _decode(container, stream)
 
 
-def _decode(container: InputContainer, stream: VideoStream | AudioStream) -> Decoded[Any]:
+def _decode(
+    container: InputContainer,
+    stream: VideoStream | AudioStream,
+    leave_out: "Callable[[Packet[Any]], bool] | None" = None,
+) -> Decoded[Any]:
     packets = container.demux(stream)
     while True:
         stamp: int | None = None
@@ -86,6 +97,8 @@ def _decode(container: InputContainer, stream: VideoStream | AudioStream) -> Dec
             packet = next(packets, None)
             if packet is None:
                 return
+            if packet.size and leave_out is not None and leave_out(packet):
+                continue
             stamp = packet.pts
         except MemoryError:
             raise

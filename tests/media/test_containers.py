@@ -7,7 +7,7 @@ import pytest
 
 from emolabel.config import DecodeLimits
 from emolabel.errors import MediaError, Status
-from emolabel.media.containers import FORMATS, decord_may_read, refuse_references
+from emolabel.media.containers import FORMATS, refuse_references
 from emolabel.media.probe import probe_file
 from tests.media.media_files import write_video
 
@@ -42,22 +42,6 @@ def test_references_are_refused_by_their_first_bytes(head: bytes) -> None:
 @pytest.mark.parametrize("head", [MP4, EBML, b"RIFF\x00\x00\x00\x00AVI ", b"\x00\x00\x01\xba", b"<\x00\x00\x10mdat"])
 def test_media_pass(head: bytes) -> None:
     refuse_references(head)
-
-
-@pytest.mark.parametrize(
-    ("container", "codec", "head", "allowed"),
-    [
-        ("mov,mp4,m4a,3gp,3g2,mj2", "h264", MP4, True),
-        ("matroska,webm", "vp9", EBML, True),
-        ("matroska,webm", "av1", EBML, False),
-        ("mov,mp4,m4a,3gp,3g2,mj2", "h264", EBML, False),
-        ("mov,mp4,m4a,3gp,3g2,mj2", "h264", MP4 + b"<mpd", False),
-        ("mpeg", "mpeg1video", b"\x00\x00\x01\xba", False),
-        ("avi", "cinepak", b"RIFF", False),
-    ],
-)
-def test_decord_gets_only_what_it_reads_rightly(container: str, codec: str, head: bytes, allowed: bool) -> None:
-    assert decord_may_read(container, codec, head) is allowed
 
 
 def status_of(path: Path) -> tuple[Status, str]:

@@ -18,7 +18,6 @@ from emolabel.config import DecodeLimits
 from emolabel.errors import MediaError, Status
 from emolabel.media.isolate import IsolatedMedia
 from emolabel.media.probe import probe_file
-from emolabel.media.video import FrameReader
 from emolabel.types import MediaInfo
 from tests.media.media_files import boxes, number_of, tone, write_sound, write_video
 
@@ -34,14 +33,14 @@ def shared_media() -> Iterator[IsolatedMedia]:
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """100 numbered frames that decord reads, with 4 s of sound."""
+    """100 numbered frames, with 4 s of sound."""
     folder = tmp_path_factory.mktemp("clips")
     return str(write_sound(folder / "clip.mp4", tone(4.0), codec="aac", with_video_s=4.0))
 
 
 @pytest.fixture(scope="module")
 def stream_clip(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """100 numbered frames in a container that only PyAV reads."""
+    """100 numbered frames in a container without an index."""
     return str(write_video(tmp_path_factory.mktemp("clips") / "clip.ts", n_frames=100))
 
 
@@ -150,23 +149,20 @@ def test_damage_is_told_after_the_last_batch(shared_media: IsolatedMedia, shared
     assert stream.damage == "2 of 50 wanted frames could not be decoded"
 
 
-def test_decord_never_passes_off_a_repeat_as_a_frame(
+def test_flipped_bytes_leave_no_doubtful_frames(
     shared_media: IsolatedMedia, shared_videos: Path, tmp_path: Path
 ) -> None:
-    """With 60 bytes flipped some frames do not decode: what comes is what PyAV, which flags them, lets through."""
+    """With 60 bytes flipped some frames do not decode: they are left out, and said to be missing."""
     content = bytearray((shared_videos / "clear" / "face1_turning_handoverface_pexels.mp4").read_bytes())
     start, end = boxes(bytes(content))["mdat"]
     for at in np.random.default_rng(60).integers(start + 1000, end, 60).tolist():
         content[at] ^= 0xFF
     path = str(tmp_path / "flipped.mp4")
     Path(path).write_bytes(bytes(content))
-    info, wanted = probed(path), np.arange(160)
-    stream = shared_media.frames(path, info, wanted)
-    seen = list(stream)
-    plain = list(FrameReader(path, info, LIMITS, use_decord=False).batches(wanted))
-    assert np.concatenate([batch.indices for batch in seen]).tolist() == [k for b in plain for k in b.indices.tolist()]
-    assert all(np.array_equal(a.frames, b.frames) for a, b in zip(seen, plain, strict=True))
-    assert stream.damage is not None
+    stream = shared_media.frames(path, probed(path), np.arange(160))
+    n_seen = sum(len(batch.indices) for batch in stream)
+    assert 80 < n_seen < 160
+    assert stream.damage == f"{160 - n_seen} of 160 wanted frames could not be decoded"
 
 
 def test_requests_that_make_no_sense_are_refused_here(shared_media: IsolatedMedia, clip: str, tmp_path: Path) -> None:
@@ -255,22 +251,7 @@ def test_a_child_that_died_between_requests_is_replaced(clip: str) -> None:
         assert media.probe(clip).video is not None
 
 
-def test_where_decord_dies_pyav_goes_on(clip: str) -> None:
-    pytest.importorskip("decord")
-    limits = replace(LIMITS, batch_bytes=160 * 96 * 3 * 10)
-    with IsolatedMedia(limits) as media:
-        stream = media.frames(clip, probed(clip), np.arange(40))
-        seen = [number_of(frame) for frame in next(stream).frames]
-        victim = pid_of(media)
-        os.kill(victim, signal.SIGSTOP)
-        threading.Timer(0.3, _crash, (victim,)).start()
-        seen += [number_of(frame) for batch in stream for frame in batch.frames]
-        assert seen == list(range(40))
-        assert stream.damage is None
-        assert pid_of(media) != victim
-
-
-def test_a_crash_on_the_last_road_ends_the_stream(stream_clip: str) -> None:
+def test_a_crash_ends_the_stream(stream_clip: str) -> None:
     limits = replace(LIMITS, batch_bytes=160 * 96 * 3 * 10)
     with IsolatedMedia(limits) as media:
         stream = media.frames(stream_clip, probed(stream_clip), np.arange(40))
@@ -438,8 +419,8 @@ def test_the_child_is_light_and_knows_no_secrets(clip: str, monkeypatch: pytest.
         media.probe(clip)
         environment = psutil.Process(pid_of(media)).environ()
         assert "hush" not in environment.values()
-    assert modules_of("emolabel.media.service").isdisjoint({"torch", "pandas", "ray", "decord"})
-    assert modules_of("emolabel.media.isolate").isdisjoint({"torch", "av", "decord"}), "only the child decodes"
+    assert modules_of("emolabel.media.service").isdisjoint({"torch", "pandas", "ray"})
+    assert modules_of("emolabel.media.isolate").isdisjoint({"torch", "av"}), "only the child decodes"
 
 
 def test_no_file_reaches_the_network_or_another_file(tmp_path: Path, shared_videos: Path) -> None:
