@@ -41,7 +41,6 @@ class Victim(str, Enum):
     CHILD = "decoding child"
     PLAN = "plan actor"
     DECODE = "decode actor"
-    PREDICT = "predict actor"
     IDLE = "idle Ray worker"
     NODE = "whole node (raylet)"
     SUPERVISOR = "job supervisor"
@@ -51,7 +50,6 @@ _TITLES = {
     Victim.CHILD: "emolabel.media.child",
     Victim.PLAN: "ray::MapWorker(MapBatches(PlanStage",
     Victim.DECODE: "ray::MapWorker(MapBatches(DecodeStage",
-    Victim.PREDICT: "ray::MapWorker(MapBatches(PredictStage",
     Victim.IDLE: "ray::IDLE",
     Victim.SUPERVISOR: "ray::JobSupervisor",
 }

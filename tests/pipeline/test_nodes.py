@@ -62,7 +62,7 @@ def test_a_client_without_the_token_is_refused(cluster: LoopbackCluster, tmp_pat
 
 def test_kills_of_each_kind_lose_double_and_change_nothing(cluster: LoopbackCluster, tmp_path: Path) -> None:
     """`make chaos` kills more, and more kinds. The driver comes last: something is written by then."""
-    order = [Victim.CHILD, Victim.PREDICT, Victim.DECODE, Victim.NODE, Victim.DRIVER]
+    order = [Victim.CHILD, Victim.PLAN, Victim.DECODE, Victim.NODE, Victim.DRIVER]
     toll = run_mixed(cluster, order, n_files=24, seed=3, folder=tmp_path, haste=0.3)
     assert toll.injected == len(order)
     assert toll.clean, toll

@@ -1,7 +1,9 @@
 """Whole runs on a real Ray: accounting, reading, determinism, going on where a run stopped."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -14,6 +16,8 @@ import emolabel
 from emolabel import schema
 from emolabel.errors import ConfigError, OutputError
 from emolabel.labels import EMOTIONS
+from emolabel.pipeline import cluster
+from emolabel.pipeline.cluster import StageShares
 from tests.pipeline.compare import KEYS, assert_same_inputs, assert_same_labels, labels_of
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -40,6 +44,23 @@ def test_every_input_has_one_row_with_its_status(done: Path) -> None:
     reasons = inputs.set_index("name")["error"]
     assert reasons[[name for name, (status, _, _) in EXPECTED.items() if status != "ok"]].notna().all()
     assert "moov" in reasons["broken.mp4"]
+
+
+def test_a_model_that_is_a_stage_of_its_own_gives_the_same_labels(
+    folder: Path, quick: str, done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with GPUs, which this machine may not have: the actors that decode send crops and sound to one that scores."""
+    divide, made = cluster.share_cluster, []
+
+    def apart(*args: Any) -> StageShares:
+        made.append(replace(divide(*args), n_decode=1, n_predict=1, predict_cpus=0.4))
+        return made[-1]
+
+    monkeypatch.setattr(cluster, "share_cluster", apart)
+    emolabel.annotate([folder, folder / "gone.mp4"], tmp_path / "out", model=quick, workers=2)
+    assert made, "the stages were placed in another way"
+    assert_same_labels(done, tmp_path / "out")
+    assert_same_inputs(done, tmp_path / "out")
 
 
 def test_every_window_has_its_rows_and_the_right_face_flag(done: Path) -> None:
