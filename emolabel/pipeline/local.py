@@ -13,6 +13,7 @@ from emolabel.errors import MediaError, SourceError
 from emolabel.faces.detect import build_detector
 from emolabel.media.isolate import IsolatedMedia
 from emolabel.models.bundle import LoadedBundle, load_bundle
+from emolabel.models.layout import lay_out_for_cpu
 from emolabel.pipeline.decode import DecodeTools, decode_chunk
 from emolabel.pipeline.files import LocalFiles
 from emolabel.pipeline.locations import locate
@@ -33,6 +34,8 @@ class Annotator:
 
     def __init__(self, bundle: LoadedBundle, settings: Settings, device: str, detector_device: str) -> None:
         self.bundle = bundle
+        if device == "cpu":
+            lay_out_for_cpu(bundle.model)
         self._settings = settings
         self._tools = DecodeTools(
             files=LocalFiles(),
