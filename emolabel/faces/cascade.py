@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.ops import batched_nms
 
 from emolabel.config import FaceSettings
 from emolabel.faces.integral import shrink, shrink_regions, summed_area
 from emolabel.faces.networks import build_networks
+from emolabel.faces.nms import batched_nms
 from emolabel.types import Detections, Float32Array, UInt8Array
 
 SCALE_STEP = 0.709

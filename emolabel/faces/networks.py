@@ -1,10 +1,11 @@
 """MTCNN's three networks with facenet-pytorch's weights, on the engine that is quickest for a device."""
 
 from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Protocol
 
 import torch
-from facenet_pytorch.models.mtcnn import ONet, PNet, RNet
 from torch import Tensor, nn
 
 
@@ -38,13 +39,24 @@ def build_networks(device: torch.device) -> Cascade:
         except ImportError:
             pass
         else:
-            return build_openvino(PNet(), RNet(), ONet(), torch.get_num_threads())
+            return build_openvino(_weights("pnet"), _weights("rnet"), _weights("onet"), torch.get_num_threads())
     return build_torch(device)
 
 
 def build_torch(device: torch.device) -> Cascade:
     """The reference."""
+    from facenet_pytorch.models.mtcnn import ONet, PNet, RNet
+
     return Cascade(*(TorchNetwork(network, device) for network in (PNet(), RNet(), ONet())))
+
+
+def _weights(name: str) -> dict[str, Tensor]:
+    """Of one of facenet-pytorch's networks, without importing it: that takes a second of every worker's start."""
+    spec = find_spec("facenet_pytorch")
+    assert spec is not None, "a dependency of ours"
+    assert spec.origin is not None
+    weights: dict[str, Tensor] = torch.load(Path(spec.origin).parent / "data" / f"{name}.pt", weights_only=True)
+    return weights
 
 
 class TorchNetwork:

@@ -4,21 +4,25 @@ They are written down here operation by operation, and take the weights of the t
 tracing it would cost every worker seconds at its start.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import openvino
 import torch
 from openvino import opset13 as ops
-from torch import Tensor, nn
+from torch import Tensor
 
 from emolabel.faces.networks import Cascade
+
+Weights = Mapping[str, Tensor]
+"""A torch module's parameters by their names."""
 
 _Node = Any
 """An output of a node of the graph, or a node with one output; OpenVINO's functions take both, and have no types."""
 
 
-def build_openvino(pnet: nn.Module, rnet: nn.Module, onet: nn.Module, threads: int) -> Cascade:
+def build_openvino(pnet: Weights, rnet: Weights, onet: Weights, threads: int) -> Cascade:
     """Compile the three networks for this CPU, in float32: less would move boxes."""
     core = openvino.Core()
     options = {
@@ -53,8 +57,8 @@ class OpenVinoNetwork:
 class _Layers:
     """Layers of a torch module as OpenVINO's operations."""
 
-    def __init__(self, network: nn.Module) -> None:
-        self._weights = {name: value.detach().numpy() for name, value in network.state_dict().items()}
+    def __init__(self, weights: Weights) -> None:
+        self._weights = {name: value.numpy() for name, value in weights.items()}
 
     def convolution(self, x: _Node, name: str) -> _Node:
         bias = self._weights[f"{name}.bias"].reshape(1, -1, 1, 1)

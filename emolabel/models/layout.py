@@ -5,7 +5,7 @@ from torch import nn
 
 
 def lay_out_for_cpu(model: nn.Module) -> None:
-    """Convolutions with channels last, as crops come: a fifth to a third quicker on CPUs, where nothing is reordered."""
+    """Convolutions with channels last, as crops come: a fifth to a third quicker on CPUs."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             module.weight.data = module.weight.data.to(memory_format=torch.channels_last)

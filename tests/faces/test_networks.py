@@ -14,7 +14,8 @@ openvino_networks = pytest.importorskip("emolabel.faces.openvino_networks", reas
 def both() -> tuple[Cascade, Cascade]:
     from facenet_pytorch.models.mtcnn import ONet, PNet, RNet
 
-    return build_torch(torch.device("cpu")), openvino_networks.build_openvino(PNet(), RNet(), ONet(), threads=1)
+    weights = [network.state_dict() for network in (PNet(), RNet(), ONet())]
+    return build_torch(torch.device("cpu")), openvino_networks.build_openvino(*weights, threads=1)
 
 
 @settings(deadline=None)  # a new size takes longer

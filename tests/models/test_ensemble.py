@@ -169,7 +169,8 @@ class TestBundle:
         model = unpack_model(pack_bundle(bundle), "cpu")
         clip = make_clip(model.input_spec)
         (one,), (other,) = model.predict([clip]), bundle.model.predict([clip])
-        np.testing.assert_array_equal(one.probabilities, other.probabilities)  # type: ignore[arg-type]
+        # Its weights lie otherwise in memory, and are summed up in another order.
+        np.testing.assert_allclose(one.probabilities, other.probabilities, atol=1e-6, rtol=0)  # type: ignore[arg-type]
 
     def test_half_precision_stays_where_all_members_have_it(self, save: Callable[..., Path], tmp_path: Path) -> None:
         halves = [save("a", member(0), half=True), save("b", member(1), half=True)]

@@ -1,11 +1,12 @@
-"""Face backbones: crops to a feature map of 3x3. None of them ever opens the network."""
+"""Face backbones: crops to a feature map of 3x3. None of them ever opens the network.
+
+timm and facenet-pytorch are imported where they are used: a second of every worker's start, which others do without.
+"""
 
 import math
 from typing import Any, cast
 
-import timm
 import torch
-from facenet_pytorch import InceptionResnetV1
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -42,6 +43,8 @@ class InceptionTrunk(Freezable):
     channels = 1792
 
     def __init__(self) -> None:
+        from facenet_pytorch import InceptionResnetV1
+
         super().__init__()
         whole = InceptionResnetV1(pretrained=None)
         for name in INCEPTION_STAGES:
@@ -58,6 +61,8 @@ class TimmTrunk(Freezable):
     """Any timm backbone; its last feature map is averaged down to 3x3, so that the paper's head fits it."""
 
     def __init__(self, name: str, crop_px: int) -> None:
+        import timm
+
         super().__init__()
         size = {"img_size": crop_px} if timm.get_pretrained_cfg(name).fixed_input_size else {}
         self.body: nn.Module = timm.create_model(name, pretrained=False, num_classes=0, global_pool="", **size)
@@ -93,6 +98,8 @@ def check_backbone(backbone: str, crop_px: int) -> None:
         return
     if backbone == COMPACT:
         return
+    import timm
+
     name = backbone.removeprefix(TIMM_PREFIX)
     if name == backbone or not name.replace("_", "").isalnum() or not timm.is_model(name):
         raise ValueError(

@@ -1,0 +1,37 @@
+"""Non-maximum suppression by torchvision's operator, without the rest of torchvision: importing its models, and what
+these bring along, would take a second of every worker's start.
+"""
+
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+
+def batched_nms(boxes: Tensor, scores: Tensor, owner: Tensor, max_iou: float) -> Tensor:
+    """Which boxes to keep, by descending score: those that overlap none of the same owner with a higher one too much.
+
+    Args:
+        boxes: (n, 4) left, top, right, bottom.
+        scores: (n,)
+        owner: (n,) the frame of each.
+        max_iou: overlap (intersection over union) up to which two boxes may stay.
+    """
+    _load()
+    kept = [torch.empty(0, dtype=torch.int64, device=boxes.device)]
+    for one in set(owner.tolist()):
+        members = torch.nonzero(owner == one).squeeze(1)
+        kept.append(members[torch.ops.torchvision.nms(boxes[members], scores[members], max_iou)])
+    keep = torch.cat(kept)
+    return keep[scores[keep].argsort(descending=True, stable=True)]
+
+
+@cache
+def _load() -> None:
+    spec = find_spec("torchvision")
+    assert spec is not None, "a dependency of ours"
+    assert spec.origin is not None
+    (library,) = Path(spec.origin).parent.glob("_C.*")
+    torch.ops.load_library(library)  # type: ignore[no-untyped-call]
