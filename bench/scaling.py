@@ -1,0 +1,85 @@
+"""One worker against two, and each against the same work without Ray around it: `python -m bench.scaling`.
+
+Windows a second from the first that came to the last: start-up is another matter (`bench.end_to_end`).
+"""
+
+import argparse
+import multiprocessing
+import tempfile
+import time
+from multiprocessing.pool import Pool
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+import emolabel
+from bench.end_to_end import make_collection, speaking
+from emolabel.demo import make_demo_clips
+from emolabel.pipeline.annotate import Progress
+from emolabel.pipeline.local import Annotator
+
+_annotator: Annotator | None = None
+
+
+def annotate_rate(videos: Path, out: Path, workers: int) -> float:
+    """Windows a second of `emolabel annotate`."""
+    seen: list[tuple[float, int]] = []
+
+    def note(progress: Progress) -> None:
+        if progress.n_windows:
+            seen.append((time.monotonic(), progress.n_windows))
+
+    emolabel.annotate(videos, out, workers=workers, overwrite=True, on_progress=note)
+    (first_s, n_first), (last_s, n_last) = seen[0], seen[-1]
+    return (n_last - n_first) / (last_s - first_s)
+
+
+def plain_rate(videos: Path, processes: int) -> float:
+    """Windows a second of as many processes that decode, look, listen and score, each a file at a time."""
+    files = [str(path) for path in sorted(videos.iterdir())]
+    with multiprocessing.get_context("spawn").Pool(processes, _load) as pool:
+        _label(pool, files[:processes])  # each loads and warms up; the first may take two
+        started = time.monotonic()
+        n_windows = _label(pool, files)
+        return n_windows / (time.monotonic() - started)
+
+
+def _load() -> None:
+    global _annotator
+    torch.set_num_threads(1)
+    _annotator = emolabel.load_model(device="cpu")
+
+
+def _label(pool: Pool, files: list[str]) -> int:
+    return sum(pool.imap_unordered(_n_windows, files))
+
+
+def _n_windows(path: str) -> int:
+    assert _annotator is not None
+    return len(_annotator.annotate(path))
+
+
+def main() -> None:
+    """Alternating runs; medians."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=int, default=15)
+    parser.add_argument("--runs", type=int, default=3)
+    options = parser.parse_args()
+    rates: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        videos = Path(folder) / "videos"
+        make_collection(videos, speaking(make_demo_clips(Path(folder) / "clips")), options.minutes)
+        for _ in range(options.runs):
+            for n in (1, 2):
+                rates.setdefault(f"annotate --workers {n}", []).append(annotate_rate(videos, Path(folder) / "out", n))
+                rates.setdefault(f"{n} plain process{'es' * (n > 1)}", []).append(plain_rate(videos, n))
+    table = Table("", "windows a second", "runs", box=None, pad_edge=False)
+    for name, each in rates.items():
+        table.add_row(name, f"{sorted(each)[len(each) // 2]:.2f}", ", ".join(f"{rate:.2f}" for rate in each))
+    Console(width=120).print(table)
+
+
+if __name__ == "__main__":
+    main()
