@@ -42,7 +42,7 @@ def main() -> None:
         size = sum(path.stat().st_size for path in (Path(folder) / "out").rglob("*") if path.is_file())
     console = Console(width=120)
     print_processes(console, seconds, seen)
-    work = {stage: sum(cpu for _, cpu in seen.get(stage, {}).values()) for stage in seen}
+    work = {stage: sum(one.cpu_s for one in processes.values()) for stage, processes in seen.items()}
     beside = sum(cpu for stage, cpu in work.items() if stage not in _AT_WORK)
     ms = 1000 / options.files
     console.print(

@@ -3,13 +3,14 @@
 import subprocess
 import time
 from collections import defaultdict
+from dataclasses import dataclass, field
 
 import psutil
 from rich.console import Console
 from rich.table import Table
 
-Seen = dict[str, dict[int, tuple[int, float]]]
-"""By stage and process id: the peak resident bytes, and the CPU seconds."""
+Seen = dict[str, dict[int, "Observed"]]
+"""By stage and process id."""
 
 _STAGES = (
     *("PlanStage", "DecodeStage", "PredictStage", "emolabel.media.child", "emolabel annotate"),
@@ -17,20 +18,34 @@ _STAGES = (
 )
 
 
+@dataclass
+class Observed:
+    """One process."""
+
+    cpu_s: float = 0.0
+    memory: list[tuple[float, int]] = field(default_factory=list)
+    """Seconds from the start, and resident bytes."""
+
+    def peak_mb(self, from_s: float, to_s: float) -> float:
+        """The most memory within a part of the run."""
+        return max((size for at_s, size in self.memory if from_s <= at_s < to_s), default=0) / 1e6
+
+
 def watch(command: list[str]) -> tuple[float, Seen]:
-    """Run a command; seconds, and by stage and process id the peak resident bytes and the CPU seconds."""
+    """Run a command, and look at its processes every second; seconds, and what was seen."""
     started = time.monotonic()
     job = subprocess.Popen(command)
-    seen: Seen = defaultdict(dict)
+    seen: Seen = defaultdict(lambda: defaultdict(Observed))
     while job.poll() is None:
         for process in [psutil.Process(job.pid), *psutil.Process(job.pid).children(recursive=True)]:
             try:
                 name = " ".join(process.cmdline()).replace("-m emolabel", "emolabel")
                 stage = next((stage for stage in _STAGES if stage in name), None)
                 if stage is not None:
-                    peak, _ = seen[stage].get(process.pid, (0, 0.0))
-                    used = process.cpu_times()
-                    seen[stage][process.pid] = (max(peak, process.memory_info().rss), used.user + used.system)
+                    used, size = process.cpu_times(), process.memory_info().rss
+                    one = seen[stage][process.pid]
+                    one.cpu_s = used.user + used.system
+                    one.memory.append((time.monotonic() - started, size))
             except psutil.Error:
                 continue  # it ended while we looked
         time.sleep(1)
@@ -40,8 +55,10 @@ def watch(command: list[str]) -> tuple[float, Seen]:
 
 def print_processes(console: Console, seconds: float, seen: Seen) -> None:
     """A line for each process, the stages in their order."""
-    table = Table("process", "pid", "peak memory (MB)", "CPU seconds", "share of the run", box=None, pad_edge=False)
+    halves = "peak memory in the first half (MB)", "in the second"
+    table = Table("process", "pid", *halves, "CPU seconds", "share of the run", box=None, pad_edge=False)
     for stage in _STAGES:
-        for pid, (peak, cpu) in seen.get(stage, {}).items():
-            table.add_row(stage, str(pid), f"{peak / 1e6:.0f}", f"{cpu:.0f}", f"{cpu / seconds:.0%}")
+        for pid, one in seen.get(stage, {}).items():
+            peaks = (f"{one.peak_mb(*part):.0f}" for part in ((0, seconds / 2), (seconds / 2, seconds)))
+            table.add_row(stage, str(pid), *peaks, f"{one.cpu_s:.0f}", f"{one.cpu_s / seconds:.0%}")
     console.print(table)

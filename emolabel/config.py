@@ -89,7 +89,7 @@ class DecodeLimits:
     """Width times height of the biggest frame taken (8K)."""
     max_duration_s: float = 7 * 86_400.0
     """A longer time line is damage or an attack: it would be cut into windows without end."""
-    batch_bytes: int = 64 * 2**20
+    batch_bytes: int = 128 * 2**20
     """Frames handed over at a time; at least one frame."""
     recycle_after: int = 200
     """Files after which the child is replaced: decoders leak."""
