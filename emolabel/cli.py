@@ -79,8 +79,8 @@ def annotate(
     ] = FaceSettings.detect_every,
     device: Annotated[str, typer.Option(help="Of the model: auto, cpu or cuda.")] = "auto",
     detector_device: Annotated[str, typer.Option(help="Of the face detector: cpu or cuda.")] = "cpu",
-    batch_size: Annotated[int, typer.Option(help="Windows that go through the model at a time.")] = 16,
-    workers: Annotated[int | None, typer.Option(help="Decoding workers (default: one for each CPU).")] = None,
+    batch_size: Annotated[int, typer.Option(help="Windows that go through a GPU's model at a time.")] = 16,
+    workers: Annotated[int | None, typer.Option(help="Workers: one for each CPU by default.")] = None,
     gpus: Annotated[int | None, typer.Option(help="Models on GPUs, one on each (default: all GPUs).")] = None,
     address: Annotated[
         str | None, typer.Option(help="Ray cluster (default: $RAY_ADDRESS, or an embedded local Ray).")

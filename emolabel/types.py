@@ -40,6 +40,8 @@ class VideoInfo:
     """End of the last frame: its presentation time plus its duration."""
     seekable: bool = True
     """Whether a frame can be found by its time; if not, a reader counts from the first one."""
+    starts_soundly: bool = True
+    """Whether the first frames decode without an error, so that their stamps could be compared with the packets'."""
 
     def __post_init__(self) -> None:
         times = self.frame_times_s

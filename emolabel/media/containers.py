@@ -5,7 +5,7 @@ sequences, devices. A file that says `.mp4` and holds a playlist would make a de
 
 1. the first bytes are read here, and known references are refused before any library sees the file;
 2. FFmpeg gets `format_whitelist` with the formats below, none of which opens a second file, and
-   `protocol_whitelist` with no protocol, as the bytes come from us (https://ffmpeg.org/ffmpeg-formats.html);
+   `protocol_whitelist` with no protocol, as the bytes come from us (https://ffmpeg.org/ffmpeg-formats.html).
 """
 
 from typing import Final

@@ -36,9 +36,12 @@ class _Packets:
         entries = list(stream.index_entries)
         if not entries:
             raise MediaError(Status.UNSUPPORTED, "no index says where its packets lie")
+        ticks = np.array([entry.timestamp for entry in entries], np.int64)
+        if np.any(np.diff(ticks) < 0):  # several segments in an edit list: packets are decoded more than once
+            raise MediaError(Status.UNSUPPORTED, "its index goes back in time")
         start = np.array([entry.pos for entry in entries], np.int64)
         return _Packets(
-            seconds(np.array([entry.timestamp for entry in entries], np.int64), time_base_of(stream), clock_s),
+            seconds(ticks, time_base_of(stream), clock_s),
             start,
             start + np.array([entry.size for entry in entries], np.int64),
             np.array([entry.is_keyframe for entry in entries], np.bool_),
@@ -53,7 +56,7 @@ class Extents:
     """Where the packets of a file lie. Its outline (`emolabel.media.outline`) is enough.
 
     Raises:
-        MediaError: as `open_container`; UNSUPPORTED where the container has no index.
+        MediaError: as `open_container`; UNSUPPORTED where the container has no index, or one that is not in order.
     """
 
     def __init__(self, path: str) -> None:

@@ -6,6 +6,8 @@ from av.video.stream import VideoStream
 
 _SLICES: Final = range(1, 6)
 """`nal_unit_type` of coded slices; 5 is that of frames at which decoding can start."""
+_PARAMETERS: Final = (7, 8, 13, 15)
+"""Of what later frames need to be decoded at all."""
 
 
 def nal_length_bytes(stream: VideoStream) -> int:
@@ -15,11 +17,16 @@ def nal_length_bytes(stream: VideoStream) -> int:
 
 
 def stands_alone(packet: memoryview, length_bytes: int) -> bool:
-    """Whether no other frame is predicted from this one: `nal_ref_idc` is 0 in all slices of a frame, or in none."""
-    at = 0
+    """Whether no other frame needs anything of this packet: all of its slices have a `nal_ref_idc` of 0.
+
+    A picture has it in all of its slices or in none, but a packet may hold two pictures: the fields of a frame.
+    """
+    at, n_slices = 0, 0
     while at + length_bytes < len(packet):
         header = packet[at + length_bytes]
-        if header & 0x1F in _SLICES:
-            return header >> 5 & 3 == 0
+        kind = header & 0x1F
+        if kind in _PARAMETERS or (kind in _SLICES and header >> 5 & 3):
+            return False
+        n_slices += kind in _SLICES
         at += length_bytes + int.from_bytes(packet[at : at + length_bytes], "big")
-    return False
+    return n_slices > 0

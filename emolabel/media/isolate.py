@@ -146,8 +146,12 @@ class IsolatedMedia:
         """
         request = {"do": "extents", "path": os.path.abspath(path), "start_s": start_s, "end_s": end_s}
         _, payload = self._ask_whole(request, self.limits.open_timeout_s, _MAX_TIMES_BYTES)
-        ranges: list[ByteRange] = [(int(a), int(b)) for a, b in payload.view(np.int64).reshape(-1, 2)]
-        return ranges
+        try:
+            pairs = payload.view(np.int64).reshape(-1, 2).tolist()
+        except ValueError as error:
+            self.close()
+            raise MediaError(Status.CRASHED, f"the decoder answered nonsense: {error}") from None
+        return [(start, stop) for start, stop in pairs]
 
     def _ask_whole(
         self, request: wire.Header, timeout_s: float, max_payload: int, *, opens: bool = False

@@ -17,8 +17,8 @@ HEAD_BYTES: Final = 8 * 2**20
 
 _MAX_BOXES: Final = 64
 _KNOWN: Final = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"uuid", b"meta", b"udta", b"pnot")
-_CODECS: Final = frozenset({"h264", "hevc", "mpeg4", "aac", "alac", "mp3", "pcm_s16le", "pcm_s16be"})
-"""Of these the index says all. VP8 and VP9 have packets that show nothing, which only the packets tell."""
+_CODECS: Final = frozenset({"h264", "hevc", "mpeg4", "aac", "alac", "pcm_s16le", "pcm_s16be"})
+"""Of these the index says all. VP8 and VP9 have packets that show nothing, and MP3 is cut anew by its content."""
 
 
 def outline(size: int, read_at: Callable[[int, int], bytes], head_bytes: int = HEAD_BYTES) -> list[ByteRange] | None:
@@ -57,6 +57,6 @@ def outline(size: int, read_at: Callable[[int, int], bytes], head_bytes: int = H
 def outline_suffices(info: MediaInfo) -> bool:
     """Whether what was probed from an outline is what the whole file would have given."""
     video, audio = info.video, info.audio
-    if info.damage is not None or (video is not None and not video.seekable):
+    if info.damage is not None or (video is not None and not (video.seekable and video.starts_soundly)):
         return False
     return all(stream.codec in _CODECS for stream in (video, audio) if stream is not None)

@@ -68,7 +68,6 @@ class PictureReader:
         picture = self._picture(number)
         if picture is None and self._thins:  # perhaps it is there, and was lost with those that were left out
             self._thins = False
-            self._before = self._at
             self._seek(number)
             picture = self._picture(number)
         return picture

@@ -189,6 +189,7 @@ def _probe_video(
         frame_times_s=times_s,
         end_s=end_of(times_s, last_s, stream.average_rate),
         seekable=seekable,
+        starts_soundly=trial.sound,
     )
 
 

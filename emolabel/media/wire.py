@@ -59,6 +59,7 @@ def info_to_header(info: MediaInfo) -> tuple[Header, Float64Array]:
             "n_frames_header": video.n_frames_header,
             "end_s": video.end_s,
             "seekable": video.seekable,
+            "starts_soundly": video.starts_soundly,
         }
     if audio is not None:
         header["audio"] = {

@@ -30,6 +30,7 @@ _MAX_STRIKES = 2
 """Windows of an input that may cost a worker a crash or a deadline before it gives up the rest of that input."""
 
 _COSTLY = frozenset({Status.TIMEOUT, Status.CRASHED, Status.OUT_OF_MEMORY})
+_STORAGE = frozenset({Status.MISSING, Status.DENIED, Status.CHANGED, Status.UNAVAILABLE})
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +82,7 @@ def decode_chunk(chunk: Chunk, tools: DecodeTools) -> Iterator[WindowResult]:
         else:
             try:
                 result, failures = _decode_window(chunk, window, tools)
-                if chunk.ranges is not None and (failures or _partial(result)):  # perhaps for want of the other bytes
+                if chunk.ranges is not None and _doubtful(result, failures):  # perhaps for want of the other bytes
                     chunk = replace(chunk, ranges=None)
                     result, failures = _decode_window(chunk, window, tools)
             except CONTAINED as error:
@@ -193,8 +194,11 @@ def _status(info: MediaInfo, picture: _Picture, sound: _Sound, spec: InputSpec) 
     return Status.OK, None
 
 
-def _partial(result: WindowResult) -> bool:
-    return str(Status.PARTIAL) in result.labels["status"].to_pylist()
+def _doubtful(result: WindowResult, failures: list[MediaError]) -> bool:
+    """Whether something could not be decoded; what the storage refuses is no better for asking again."""
+    if any(failure.status in _STORAGE for failure in failures):
+        return False
+    return bool(failures) or str(Status.PARTIAL) in result.labels["status"].to_pylist()
 
 
 def _failed(chunk: Chunk, window: Window, error: MediaError, stamp: RunStamp) -> WindowResult:

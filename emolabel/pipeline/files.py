@@ -154,7 +154,7 @@ def _fetch(at: Location, copy: _Copy, wanted: Iterable[ByteRange]) -> None:
                     raise OSError(f"it ends after {begin + len(block)} of {copy.size} bytes")
                 local.seek(begin)
                 local.write(block)
-    copy.held = union([*copy.held, *missing])
+                copy.held = union([*copy.held, (begin, begin + n_bytes)])
 
 
 def _asked_again(source: Source, ask: Callable[[], T]) -> T:

@@ -46,7 +46,7 @@ SOURCE_SCHEMA = pa.schema(
     [
         ("video_id", pa.string()),
         ("uri", pa.string()),
-        ("input", pa.string()),
+        ("input", pa.string()),  # null: the same as `uri`
         ("size_bytes", pa.int64()),
         ("version", pa.string()),
         ("status", pa.string()),

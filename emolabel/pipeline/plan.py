@@ -57,7 +57,9 @@ def plan_source(source: Source, files: LocalFiles, media: IsolatedMedia, setting
     # What is done is left out of the chunks, not of their cutting: a run that goes on meets the same chunks.
     missing = [tuple(window for window in chunk if window.index not in done) for chunk in chunks]
     for part in [windows for windows in missing if windows] or [()]:
-        yield Chunk(source, facts, part, info, _ranges(outline, part, media))
+        ranges = _ranges(outline, part, media) if outline is not None and part else None
+        outline = outline if ranges is not None else None  # what failed once is not asked for again
+        yield Chunk(source, facts, part, info, ranges)
 
 
 def _probed(source: Source, files: LocalFiles, media: IsolatedMedia) -> tuple[MediaInfo, str | None]:
@@ -71,11 +73,9 @@ def _probed(source: Source, files: LocalFiles, media: IsolatedMedia) -> tuple[Me
     return media.probe(files.path(source)), None
 
 
-def _ranges(outline: str | None, windows: tuple[Window, ...], media: IsolatedMedia) -> tuple[ByteRange, ...] | None:
+def _ranges(outline: str, windows: tuple[Window, ...], media: IsolatedMedia) -> tuple[ByteRange, ...] | None:
     """The bytes that a worker has to fetch for some windows; None: all."""
-    if outline is None or not windows:
-        return None
     try:
         return tuple(media.extents(outline, windows[0].start_s, windows[-1].end_s))
-    except MediaError:
+    except (MediaError, *CONTAINED):
         return None

@@ -48,6 +48,7 @@ def fingerprint(settings: Settings, model: str, model_sha256: str, extra: pa.Sch
     """
     relevant = asdict(settings)
     del relevant["limits"], relevant["chunk_s"]  # how work is done, not what comes out of it
+    relevant["batch_bytes"] = settings.limits.batch_bytes  # but for this: faces are followed within a batch
     return {
         "schema_version": schema.SCHEMA_VERSION,
         "model": model,

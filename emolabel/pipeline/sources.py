@@ -158,17 +158,20 @@ def _remote_infos(at: Location) -> Iterator[fs.FileInfo]:
     they are so many that the asking would take longer than the rest.
     """
     top = at.filesystem.get_file_info(fs.FileSelector(at.path))
-    if sum(info.type is fs.FileType.Directory for info in top) > _FOLDERS_ONE_BY_ONE:
+    folders = [info.path for info in top if info.type is fs.FileType.Directory]
+    # A key with two slashes in a row makes a folder that holds itself.
+    if len(folders) > _FOLDERS_ONE_BY_ONE or at.path in folders:
         yield from _by_name(at.filesystem.get_file_info(fs.FileSelector(at.path, recursive=True)))
         return
     for info in _by_name(top):
         yield info
         if info.type is fs.FileType.Directory:
-            yield from _by_name(at.filesystem.get_file_info(fs.FileSelector(info.path, recursive=True)))
+            within = fs.FileSelector(info.path, recursive=True, allow_not_found=True)
+            yield from _by_name(at.filesystem.get_file_info(within))
 
 
 def _by_name(infos: list[fs.FileInfo]) -> Iterator[fs.FileInfo]:
-    infos.sort(key=lambda info: info.path, reverse=True)
+    infos.sort(key=lambda info: info.path.split("/"), reverse=True)  # a folder's content stands together
     while infos:  # each is let go of as soon as it was looked at
         yield infos.pop()
 

@@ -1,5 +1,6 @@
 """Small media files with known content, made with PyAV where no real file shows the case."""
 
+import struct
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -139,3 +140,29 @@ def boxes(content: bytes) -> dict[str, tuple[int, int]]:
             break
         at += size
     return found
+
+
+def with_edits(source: Path, target: Path, edits: Sequence[tuple[float, float]]) -> Path:
+    """A copy of an MP4 of 25 pictures a second with its index at the end: `edits` are starts and lengths in s.
+
+    ISO/IEC 14496-12, 8.6.6. All tracks get the same list; its starts are in the ticks of the picture.
+    """
+    content = source.read_bytes()
+    entries = b"".join(
+        struct.pack(">Iii", round(1000 * length), round(12800 * start), 1 << 16) for start, length in edits
+    )
+    content = content[: boxes(content)["moov"][0]] + _edited(content[boxes(content)["moov"][0] :], entries)
+    target.write_bytes(content)
+    return target
+
+
+def _edited(content: bytes, entries: bytes) -> bytes:
+    parts = []
+    for name, (start, end) in boxes(content).items():
+        body = content[start + 8 : end]
+        if name in ("moov", "trak", "edts"):
+            body = _edited(body, entries)
+        elif name == "elst":
+            body = struct.pack(">II", 0, len(entries) // 12) + entries
+        parts.append(struct.pack(">I", len(body) + 8) + name.encode("latin-1") + body)
+    return b"".join(parts)

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterable
-from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from emolabel.media.probe import probe_file
 from emolabel.media.video import FrameReader
 from emolabel.media.windows import frames_in
 from emolabel.types import MediaInfo, Window
-from tests.media.media_files import boxes, overwrite, tone, write_sound, write_video
+from tests.media.media_files import boxes, overwrite, tone, with_edits, write_sound, write_video
 
 LIMITS = DecodeLimits()
 HEAD = 100_000
@@ -30,7 +29,7 @@ SECONDS = 40.0
 
 @pytest.fixture(scope="module")
 def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A picture of noise-free bars with B frames and a key frame every 12, and AAC, the index at its end."""
+    """Grainy bars with B frames, a key frame every ten seconds, and AAC; the index is at the end."""
     return write_sound(
         tmp_path_factory.mktemp("film") / "f.mp4", tone(SECONDS), codec="aac", with_video_s=SECONDS, grain=50
     )
@@ -53,16 +52,20 @@ def sparse(path: Path, ranges: Iterable[ByteRange], target: Path) -> Path:
     return target
 
 
-def seen_and_heard(path: Path, info: MediaInfo, start_s: float, end_s: float) -> tuple[bytes, bytes]:
+def seen(path: Path, info: MediaInfo, start_s: float, end_s: float) -> bytes:
     assert info.video is not None
-    assert info.audio is not None
     reader = FrameReader(str(path), info, LIMITS)
     wanted = np.array(frames_in(Window(0, start_s, end_s), info.video.frame_times_s), np.int64)
     frames = b"".join(batch.frames.tobytes() for batch in reader.batches(wanted))
     reader.close()
+    return frames
+
+
+def heard(path: Path, info: MediaInfo, start_s: float, end_s: float) -> bytes:
+    assert info.audio is not None
     rate = info.audio.sample_rate_hz
     sound = decode_stretch(str(path), info.audio, round(start_s * rate), round((end_s - start_s) * rate))
-    return frames, sound.samples.tobytes()
+    return sound.samples.tobytes()
 
 
 def test_the_outline_tells_what_the_whole_file_tells(film: Path, tmp_path: Path) -> None:
@@ -95,7 +98,8 @@ def test_a_stretch_decodes_to_the_same_bits(
     assert all(b < c for (_, b), (c, _) in pairwise(found))
     assert sum(b - a for a, b in found) < film.stat().st_size * 3 / 4  # eight seconds, and ten before them at most
     partly = sparse(film, [*outlined, *found], target)
-    assert seen_and_heard(partly, info, start, end) == seen_and_heard(film, info, start, end)
+    assert seen(partly, info, start, end) == seen(film, info, start, end)
+    assert heard(partly, info, start, end) == heard(film, info, start, end)
 
 
 def test_without_the_extents_it_does_not(film: Path, tmp_path: Path) -> None:
@@ -103,11 +107,26 @@ def test_without_the_extents_it_does_not(film: Path, tmp_path: Path) -> None:
     info, outlined = probe_file(str(film), LIMITS), ranges_of(film)
     assert outlined is not None
     partly = sparse(film, outlined, tmp_path / "s.mp4")
-    frames, sound = seen_and_heard(film, info, 30.0, 32.0)
-    with suppress(MediaError):
-        holes, silence = seen_and_heard(partly, info, 30.0, 32.0)
-        assert holes != frames
-        assert silence != sound
+    assert heard(film, info, 30.0, 32.0)
+    assert seen(partly, info, 30.0, 32.0) != seen(film, info, 30.0, 32.0)
+    with pytest.raises(MediaError, match="none of the"):
+        heard(partly, info, 30.0, 32.0)
+
+
+def test_an_index_that_goes_back_in_time_is_not_relied_on(film: Path, tmp_path: Path) -> None:
+    """Two segments of an edit list: the second begins with packets that stand before the end of the first."""
+    edited = with_edits(film, tmp_path / "edited.mp4", [(0.2, 10.0), (3.0, 10.0)])
+    assert probe_file(str(edited), LIMITS).end_s == pytest.approx(20.0, abs=0.5)
+    with pytest.raises(MediaError, match="goes back in time"):
+        Extents(str(edited))
+
+
+def test_a_start_that_does_not_decode_is_no_outline(film: Path, tmp_path: Path) -> None:
+    """The first dozen frames do not fit into what the outline brings: nothing has confirmed their stamps."""
+    content = film.read_bytes()
+    ranges = outline(len(content), lambda begin, n: content[begin : begin + n], 8000)
+    assert ranges is not None
+    assert not outline_suffices(probe_file(str(sparse(film, ranges, tmp_path / "o.mp4")), LIMITS))
 
 
 def test_a_stretch_takes_its_share(film: Path) -> None:

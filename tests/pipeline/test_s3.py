@@ -55,7 +55,14 @@ def test_many_folders_are_listed_at_once_and_alike(bucket: str, monkeypatch: pyt
     monkeypatch.setattr("emolabel.pipeline.sources._FOLDERS_ONE_BY_ONE", 0)
     at_once = list(list_inputs([bucket]).sources)
     assert len(one_by_one) >= 4
-    assert sorted(source.uri for source in one_by_one) == sorted(source.uri for source in at_once)
+    assert one_by_one == at_once
+
+
+def test_a_folder_that_holds_itself_is_listed_once(bucket: str, clips: Path) -> None:
+    boto3.client("s3").upload_file(str(clips / "broken.mp4"), BUCKET, "twice//a.mp4")
+    listing = list_inputs([f"{bucket}/twice"])
+    assert listing.n_duplicates == 0
+    assert len(listing.sources) == 1
 
 
 def test_what_is_not_there_is_said(bucket: str) -> None:
