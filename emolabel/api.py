@@ -46,8 +46,8 @@ def annotate(
         detect_every: search every n-th frame for faces, and follow them in between; 1: search all.
         device: of the model: `auto`, `cpu` or `cuda`.
         detector_device: of the face detector: `cpu` or `cuda`.
-        batch_size: windows that go through the model at a time.
-        workers: decoding workers; None: one for each CPU of the cluster.
+        batch_size: windows that go through a GPU's model at a time.
+        workers: that decode and, without a GPU, run the model; None: one for each CPU of the cluster.
         gpus: models on GPUs, one on each; None: all GPUs of the cluster.
         address: of the Ray cluster; None: `RAY_ADDRESS`, the session that is already open, or an embedded local Ray.
         limit: take at most this many inputs.
