@@ -1,4 +1,4 @@
-# Every target prepares what it needs: on a fresh machine with Python 3.10-3.12, `make demo` and `make test` just work.
+# Every target prepares what it needs: on a fresh machine with Python 3.11 or 3.12, `make demo` and `make test` just work.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
