@@ -41,7 +41,8 @@ _REFERENCES: Final = (
     (b"file:", "a link"),
 )
 
-_MP4_BOXES: Final = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot")
+MP4_BOXES: Final = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot")
+"""With one of these an MP4 or QuickTime file begins."""
 
 
 def refuse_references(head: bytes) -> None:
@@ -69,4 +70,4 @@ def picture_format(head: bytes) -> str | None:
 
 def is_mp4(head: bytes) -> bool:
     """Whether the first bytes are a box of an MP4 or QuickTime file."""
-    return head[4:8] in _MP4_BOXES
+    return head[4:8] in MP4_BOXES

@@ -7,6 +7,7 @@ Files without such an index (Matroska, MPEG-TS, fragmented MP4) can only be read
 from collections.abc import Callable
 from typing import Final
 
+from emolabel.media.containers import MP4_BOXES
 from emolabel.types import MediaInfo
 
 ByteRange = tuple[int, int]
@@ -16,7 +17,7 @@ HEAD_BYTES: Final = 8 * 2**20
 """Of the packets: what FFmpeg looks at when it opens a file, and what the probe decodes of it."""
 
 _MAX_BOXES: Final = 64
-_KNOWN: Final = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"uuid", b"meta", b"udta", b"pnot")
+_KNOWN: Final = (*MP4_BOXES, b"uuid", b"meta", b"udta")
 _CODECS: Final = frozenset({"h264", "hevc", "mpeg4", "aac", "alac", "pcm_s16le", "pcm_s16be"})
 """Of these the index says all. VP8 and VP9 have packets that show nothing, and MP3 is cut anew by its content."""
 

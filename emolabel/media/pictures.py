@@ -165,11 +165,11 @@ class PictureReader:
         """Whether a packet is a frame that nobody wants, before the last one wanted, and no other builds on it."""
         if not self._thins or not self._nal_length_bytes or packet.pts is None:
             return False
+        if not stands_alone(memoryview(packet), self._nal_length_bytes):
+            return False
         time_s = packet.pts * self._time_base - self._clock_s
         number = nearest_frame(self._video.frame_times_s, time_s, -1)
-        if number is None or number >= self._last_wanted or number in self._wanted:
-            return False
-        return stands_alone(memoryview(packet), self._nal_length_bytes)
+        return number is not None and number < self._last_wanted and number not in self._wanted
 
 
 def _upright_rgb(frame: VideoFrame, video: VideoInfo) -> UInt8Array:

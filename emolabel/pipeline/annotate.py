@@ -239,7 +239,7 @@ def _run(
     progress.n_inputs = len(sources)
     progress.n_done_before = len(listing.sources) - len(sources)
     progress.n_failed_before = sum(video_id in finished.failed for video_id in listing.sources.ids())
-    progress.n_resumed = sum(bool(source.done_windows) for source in sources)
+    progress.n_resumed = sum(video_id in finished.started for video_id in sources.ids())
     progress.n_duplicates = listing.n_duplicates
     on_progress(progress)
     if not sources:
