@@ -4,14 +4,16 @@ Positions are whole samples on the container's clock: sample `i` sounds at `i / 
 for every request, so two stretches that overlap hold the same samples.
 """
 
+from contextlib import ExitStack
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Final
 
 import av
 import numpy as np
+from av.audio.codeccontext import AudioCodecContext
 from av.audio.frame import AudioFrame
-from av.audio.stream import AudioStream
-from av.container import InputContainer
+from av.codec.context import CodecContext
 
 from emolabel.errors import MediaError, Status
 from emolabel.media.source import open_container
@@ -23,6 +25,12 @@ PREROLL_S: Final = 0.5
 
 SNAP_S: Final = 0.005
 """A frame this near to the end of the last one follows it: stamps in milliseconds are not gaps."""
+
+_FORGETFUL: Final = frozenset({"alac", "flac", "mp2", "mp3"})
+"""Codecs whose decoders, flushed, are as new. Not so Opus', AC-3's and others' that make up noise as they go on."""
+
+_NOISY: Final = frozenset({"aac"})
+"""Such ones whose decoders can be made anew from their header. In MP4 a seek leads to the same packet each time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,38 +44,87 @@ class Stretch:
     damage: str | None
 
 
-def decode_stretch(path: str, info: AudioInfo, first: int, n_samples: int) -> Stretch:
-    """Decode samples `[first, first + n_samples)` of the best audio stream; `first` may lie before its start.
-
-    Channels are averaged. Sound at another rate than the probed one, which some streams change to, is left out.
+class SoundReader:
+    """Sound of one file by sample. Keeps the file open: the index of hours of MP4 takes long to read.
 
     Raises:
-        MediaError: as `open_container`; UNREADABLE where there is sound in that stretch, and none of it decodes.
+        MediaError: as `open_container`; CHANGED where there is no sound any more.
     """
-    attempts = (True, False) if first / info.sample_rate_hz > info.start_s + 2 * PREROLL_S else (False,)
-    for by_seeking in attempts:
-        stretch = _decode(path, info, first, n_samples, by_seeking)
-        if stretch is not None:
-            return stretch
-    raise AssertionError("reading from the start always gives a stretch")
 
+    def __init__(self, path: str, info: AudioInfo) -> None:
+        self._path, self._info = path, info
+        self._files = ExitStack()
+        self._rewind()
 
-def _decode(path: str, info: AudioInfo, first: int, n_samples: int, by_seeking: bool) -> Stretch | None:
-    """As `decode_stretch`; None where a seek landed too late."""
-    rate = info.sample_rate_hz
-    samples = np.zeros(n_samples, np.float32)
-    runs: list[tuple[int, int]] = []
-    n_broken = n_packets = 0
-    with open_container(path) as container:
-        stream = best_audio(container)
+    def __enter__(self) -> "SoundReader":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._files.close()
+
+    def stretch(self, first: int, n_samples: int) -> Stretch:
+        """Decode samples `[first, first + n_samples)` of the best stream; `first` may lie before its start.
+
+        Channels are averaged. Sound at another rate than the probed one, which some streams change to, is left out.
+        What was asked before makes no difference, to the bit.
+
+        Raises:
+            MediaError: UNREADABLE where there is sound in that stretch, and none of it decodes.
+        """
+        if first / self._info.sample_rate_hz > self._info.start_s + 2 * PREROLL_S:
+            if self._used and self._seek_leaves_traces:
+                self._rewind()
+            stretch = self._decode(first, n_samples, by_seeking=True)
+            if stretch is not None:
+                return stretch
+        if self._used:
+            self._rewind()
+        stretch = self._decode(first, n_samples, by_seeking=False)
+        assert stretch is not None, "reading from the start always gives a stretch"
+        return stretch
+
+    def _rewind(self) -> None:
+        """Open the file anew: the one way back to the start that all containers know."""
+        self._files.close()
+        self._container = self._files.enter_context(open_container(self._path))
+        stream = best_audio(self._container)
         if stream is None:
             raise MediaError(Status.CHANGED, "its audio stream is gone since it was probed")
-        read_only(container, stream)
-        scale, clock_s = float(time_base_of(stream)), start_of_clock(container)
-        if by_seeking and not _seek(container, stream, first / rate - PREROLL_S + clock_s):
+        read_only(self._container, stream)
+        self._stream, self._used = stream, False
+        codec = stream.codec_context.codec.canonical_name
+        self._noisy = codec in _NOISY and "mp4" in self._container.format.name
+        self._seek_leaves_traces = not (self._noisy or codec in _FORGETFUL or codec.startswith("pcm_"))
+
+    def _seek(self, sample: int) -> bool:
+        time_s = sample / self._info.sample_rate_hz - PREROLL_S + start_of_clock(self._container)
+        ticks = round(time_s / time_base_of(self._stream))
+        try:
+            self._container.seek(ticks, stream=self._stream, backward=True)
+        except MemoryError:
+            raise
+        except (av.error.FFmpegError, OSError):  # no index, or a broken one
+            return False
+        return True
+
+    def _decode(self, first: int, n_samples: int, by_seeking: bool) -> Stretch | None:
+        """As `stretch`; None where a seek landed too late."""
+        self._used = True
+        if by_seeking and not self._seek(first):
             return None
+        rate = self._info.sample_rate_hz
+        samples = np.zeros(n_samples, np.float32)
+        runs: list[tuple[int, int]] = []
+        n_broken = n_packets = 0
+        scale, clock_s = float(time_base_of(self._stream)), start_of_clock(self._container)
         position: int | None = None
-        for stamp, frames in decode_audio(container, stream):
+        decoder = _like_new(self._stream.codec_context) if by_seeking and self._noisy else None
+        for stamp, frames in decode_audio(self._container, self._stream, decoder):
             if stamp is not None:
                 at = round((stamp * scale - clock_s) * rate)
                 if by_seeking and position is None and at > first:
@@ -86,10 +143,18 @@ def _decode(path: str, info: AudioInfo, first: int, n_samples: int, by_seeking: 
                 _lay(mono, position - first, samples)
                 _extend(runs, max(position, first), min(position + len(mono), first + n_samples))
                 position += len(mono)
-    if n_broken and not runs:
-        raise MediaError(Status.UNREADABLE, f"none of the {n_packets} packets of sound here could be decoded")
-    damage = f"{n_broken} of {n_packets} packets of sound could not be decoded" if n_broken else None
-    return Stretch(samples, tuple(runs), damage)
+        if n_broken and not runs:
+            raise MediaError(Status.UNREADABLE, f"none of the {n_packets} packets of sound here could be decoded")
+        damage = f"{n_broken} of {n_packets} packets of sound could not be decoded" if n_broken else None
+        return Stretch(samples, tuple(runs), damage)
+
+
+def _like_new(used: AudioCodecContext) -> AudioCodecContext:
+    """A decoder as another one was before it had decoded anything."""
+    context = CodecContext.create(used.codec, "r")
+    assert isinstance(context, AudioCodecContext)
+    context.extradata = used.extradata
+    return context
 
 
 def mono_of(frame: AudioFrame) -> Float32Array:
@@ -105,16 +170,6 @@ def mono_of(frame: AudioFrame) -> Float32Array:
         mono = values.mean(axis=0)
     clean: Float32Array = np.clip(np.nan_to_num(mono, posinf=1, neginf=-1), -1, 1).astype(np.float32)
     return clean
-
-
-def _seek(container: InputContainer, stream: AudioStream, time_s: float) -> bool:
-    try:
-        container.seek(round(time_s / time_base_of(stream)), stream=stream, backward=True)
-    except MemoryError:
-        raise
-    except (av.error.FFmpegError, OSError):  # no index, or a broken one
-        return False
-    return True
 
 
 def _place(pts: int | None, scale: float, clock_s: float, rate: int, expected: int | None) -> int:

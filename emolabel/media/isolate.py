@@ -157,6 +157,8 @@ class IsolatedMedia:
         self, request: wire.Header, timeout_s: float, max_payload: int, *, opens: bool = False
     ) -> tuple[wire.Header, UInt8Array]:
         """Ask what can be asked again where the child was killed, for which the file may not be to blame."""
+        if self._opened is not None and self._opened[0] != request["path"]:
+            self._opened = self._stream = None  # the child lets go of a file when it is asked for another
         for _ in range(_KILLS_FORGIVEN):
             try:
                 return self._ask(request, b"", timeout_s, max_payload, opens=opens)

@@ -24,7 +24,7 @@ import numpy.typing as npt
 from emolabel.config import DecodeLimits
 from emolabel.errors import MediaError, Status
 from emolabel.media import wire
-from emolabel.media.audio import decode_stretch
+from emolabel.media.audio import SoundReader
 from emolabel.media.extents import Extents
 from emolabel.media.probe import probe_file
 from emolabel.media.source import readable
@@ -35,11 +35,20 @@ Payload = tuple[memoryview, ...]
 
 
 @dataclass
-class _Opened:
-    """The file whose frames are being read, kept open between requests while it stays the same."""
+class _AtHand:
+    """The file that was asked for last. What reads it stays open between requests, while the file stays the same."""
 
     version: tuple[object, ...]
-    reader: FrameReader
+    times: bytes = b""
+    """The frame times that `pictures` goes by."""
+    pictures: FrameReader | None = None
+    sound: SoundReader | None = None
+    extents: Extents | None = None
+
+    def close(self) -> None:
+        for reader in (self.pictures, self.sound):
+            if reader is not None:
+                reader.close()
 
 
 class Service:
@@ -47,9 +56,8 @@ class Service:
 
     def __init__(self, limits: DecodeLimits, complaints_fd: int) -> None:
         self._limits, self._complaints_fd = limits, complaints_fd
-        self._opened: _Opened | None = None
-        self._batches: Iterator[FrameBatch] = iter(())
-        self._extents: tuple[tuple[object, ...], Extents] | None = None
+        self._file = _AtHand(())
+        self._batches: Iterator[FrameBatch] | None = None
         self._answers: dict[str, Callable[[wire.Header, bytes], tuple[wire.Header, Payload]]] = {
             "probe": self._probe,
             "open": self._open,
@@ -86,18 +94,21 @@ class Service:
 
     def _open(self, request: wire.Header, payload: bytes) -> tuple[wire.Header, Payload]:
         info = wire.info_from_header(request["info"], np.frombuffer(payload, np.float64))
-        version = (request["path"], payload, _content_version(request["path"]))
-        if self._opened is None or self._opened.version != version:
-            self._forget()
-            self._opened = _Opened(version, FrameReader(request["path"], info, self._limits))
+        file = self._at_hand(request["path"])
+        if file.pictures is None or file.times != payload:
+            if file.pictures is not None:
+                file.pictures.close()
+            file.pictures, file.times = FrameReader(request["path"], info, self._limits), payload
         return {}, ()
 
     def _frames(self, request: wire.Header, payload: bytes) -> tuple[wire.Header, Payload]:
-        assert self._opened is not None, "the parent opens a file before it asks for frames"
-        self._batches = self._opened.reader.batches(np.frombuffer(payload, np.int64))
+        assert self._file.pictures is not None, "the parent opens a file before it asks for frames"
+        self._batches = self._file.pictures.batches(np.frombuffer(payload, np.int64))
         return {}, ()
 
     def _next(self, request: wire.Header, payload: bytes) -> tuple[wire.Header, Payload]:
+        if self._batches is None:
+            raise MediaError(Status.CHANGED, "it changed while it was being read")
         batch = next(self._batches, None)
         if batch is None:
             return {"n": 0}, ()
@@ -105,20 +116,32 @@ class Service:
 
     def _audio(self, request: wire.Header, payload: bytes) -> tuple[wire.Header, Payload]:
         info = AudioInfo(**request["audio"])
-        stretch = decode_stretch(request["path"], info, request["first"], request["n"])
+        file = self._at_hand(request["path"])
+        sound, file.sound = file.sound or SoundReader(request["path"], info), None
+        try:
+            stretch = sound.stretch(request["first"], request["n"])
+        except BaseException:
+            sound.close()
+            raise
+        file.sound = sound
         return {"runs": stretch.runs, "damage": stretch.damage}, (_raw(stretch.samples),)
 
     def _byte_ranges(self, request: wire.Header, payload: bytes) -> tuple[wire.Header, Payload]:
-        version = (request["path"], _content_version(request["path"]))
-        if self._extents is None or self._extents[0] != version:
-            self._extents = version, Extents(request["path"])
-        ranges = self._extents[1].of(request["start_s"], request["end_s"])
+        file = self._at_hand(request["path"])
+        file.extents = file.extents or Extents(request["path"])
+        ranges = file.extents.of(request["start_s"], request["end_s"])
         return {}, (_raw(np.array(ranges, np.int64)),)
 
+    def _at_hand(self, path: str) -> _AtHand:
+        version = (path, _content_version(path))
+        if self._file.version != version:
+            self._forget()
+            self._file = _AtHand(version)
+        return self._file
+
     def _forget(self) -> None:
-        if self._opened is not None:
-            self._opened.reader.close()
-        self._opened, self._batches = None, iter(())
+        self._file.close()
+        self._file, self._batches = _AtHand(()), None
         give_memory_back()
 
 

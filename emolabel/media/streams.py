@@ -5,6 +5,7 @@ from fractions import Fraction
 from typing import Any, Final, TypeVar
 
 import av
+from av.audio.codeccontext import AudioCodecContext
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
@@ -80,16 +81,20 @@ def decode_video(
     return _decode(container, stream, leave_out)
 
 
-def decode_audio(container: InputContainer, stream: AudioStream) -> Decoded[AudioFrame]:
-    """As `decode_video`, for sound."""
-    return _decode(container, stream)
+def decode_audio(
+    container: InputContainer, stream: AudioStream, decoder: AudioCodecContext | None = None
+) -> Decoded[AudioFrame]:
+    """As `decode_video`, for sound; with another decoder than the stream's own, where one is given."""
+    return _decode(container, stream, decoder=decoder)
 
 
 def _decode(
     container: InputContainer,
     stream: VideoStream | AudioStream,
     leave_out: "Callable[[Packet[Any]], bool] | None" = None,
+    decoder: AudioCodecContext | None = None,
 ) -> Decoded[Any]:
+    decode = stream.decode if decoder is None else decoder.decode
     packets = container.demux(stream)
     while True:
         stamp: int | None = None
@@ -107,7 +112,7 @@ def _decode(
         except IndexError:  # the end, as PyAV has it for containers whose streams turn up while they are read
             packet = None
         try:
-            frames: list[Any] | None = list(stream.decode(packet))
+            frames: list[Any] | None = list(decode(packet))
         except MemoryError:
             raise
         except av.error.EOFError:

@@ -126,6 +126,10 @@ def test_batches_come_one_by_one_and_requests_may_be_mixed(clip: str, stream_cli
         assert [number_of(frame) for frame in first.frames] == list(range(10))
         media.audio(clip, info, 0.0, 1.0, 16_000)
         assert numbers(media, stream_clip, [50, 51]) == [50, 51]
+        left = media.frames(stream_clip, other, np.arange(20))
+        assert len(next(left).frames) == 10
+        media.audio(clip, info, 0.0, 1.0, 16_000)
+        assert [number_of(frame) for frame in next(left).frames] == list(range(10, 20))
         interleaved = media.frames(stream_clip, other, np.arange(100))
         for expected in range(10, 100, 10):
             assert [number_of(frame) for frame in next(stream).frames] == list(range(expected, expected + 10))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from emolabel.config import DecodeLimits
 from emolabel.errors import MediaError
-from emolabel.media.audio import decode_stretch
+from emolabel.media.audio import SoundReader
 from emolabel.media.extents import Extents
 from emolabel.media.outline import ByteRange, outline, outline_suffices
 from emolabel.media.probe import probe_file
@@ -64,8 +64,8 @@ def seen(path: Path, info: MediaInfo, start_s: float, end_s: float) -> bytes:
 def heard(path: Path, info: MediaInfo, start_s: float, end_s: float) -> bytes:
     assert info.audio is not None
     rate = info.audio.sample_rate_hz
-    sound = decode_stretch(str(path), info.audio, round(start_s * rate), round((end_s - start_s) * rate))
-    return sound.samples.tobytes()
+    with SoundReader(str(path), info.audio) as reader:
+        return reader.stretch(round(start_s * rate), round((end_s - start_s) * rate)).samples.tobytes()
 
 
 def test_the_outline_tells_what_the_whole_file_tells(film: Path, tmp_path: Path) -> None:
