@@ -8,7 +8,7 @@ import torch
 from emolabel.models.base import EmotionModel
 from emolabel.models.bundle import LoadedBundle
 from emolabel.models.bundle_config import BundleConfig
-from emolabel.models.layout import lay_out_for_cpu
+from emolabel.models.layout import make_quick_on_cpu
 from emolabel.models.registry import build_model
 from emolabel.models.weights import to_safetensors
 
@@ -28,10 +28,10 @@ def pack_bundle(bundle: LoadedBundle) -> PackedBundle:
 
 
 def unpack_model(packed: PackedBundle, device: str | torch.device) -> EmotionModel:
-    """The model, in eval mode on a device, laid out for it."""
+    """The model, in eval mode on a device, made ready for it."""
     model = build_model(packed.config.architecture, packed.config.config)
     model.load_state_dict(safetensors.torch.load(packed.weights))
     model = model.to(device).eval()
     if torch.device(device).type == "cpu":
-        lay_out_for_cpu(model)
+        make_quick_on_cpu(model)
     return model

@@ -69,7 +69,7 @@ def run_pipeline(
     apart = shares.n_predict > 0
     with _data_context():
         results = (
-            ray.data.from_arrow(_blocks(sources, shares))
+            ray.data.from_blocks(_blocks(sources, shares))
             .map_batches(
                 PlanStage,
                 fn_constructor_args=(settings, together),

@@ -76,7 +76,16 @@ def ray_session(address: str | None) -> Iterator[ClusterSize]:
     try:
         yield _size()
     finally:
+        if local:
+            _end_monitor()
         ray.shutdown()
+
+
+def _end_monitor() -> None:
+    """Of an embedded Ray, which nothing scales. `ray.shutdown` would ask it to end, and wait a second in vain."""
+    node = ray._private.worker._global_node
+    if node is not None:
+        node.kill_monitor(check_alive=False)
 
 
 @contextmanager

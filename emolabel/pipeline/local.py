@@ -1,5 +1,6 @@
 """The same stages in one process, without Ray: for one clip, a notebook, a quick look."""
 
+import copy
 from collections.abc import Iterator
 from types import TracebackType
 
@@ -13,7 +14,7 @@ from emolabel.errors import MediaError, SourceError
 from emolabel.faces.detect import build_detector
 from emolabel.media.isolate import IsolatedMedia
 from emolabel.models.bundle import LoadedBundle, load_bundle
-from emolabel.models.layout import lay_out_for_cpu
+from emolabel.models.layout import make_quick_on_cpu
 from emolabel.pipeline.decode import DecodeTools, decode_chunk
 from emolabel.pipeline.files import LocalFiles
 from emolabel.pipeline.locations import locate
@@ -34,8 +35,10 @@ class Annotator:
 
     def __init__(self, bundle: LoadedBundle, settings: Settings, device: str, detector_device: str) -> None:
         self.bundle = bundle
+        self._model = bundle.model
         if device == "cpu":
-            lay_out_for_cpu(bundle.model)
+            self._model = copy.deepcopy(bundle.model)  # the bundle's own can still be saved, or trained
+            make_quick_on_cpu(self._model)
         self._settings = settings
         self._tools = DecodeTools(
             files=LocalFiles(),
@@ -71,7 +74,7 @@ class Annotator:
     def label(self, chunk: Chunk) -> Iterator[WindowResult]:
         """The labelled windows of one chunk."""
         for result in decode_chunk(chunk, self._tools):
-            yield from predict_windows([result], self.bundle.model, batch_size=1)
+            yield from predict_windows([result], self._model, batch_size=1)
 
     def close(self) -> None:
         """End the decoding child and remove scratch files."""
