@@ -1,0 +1,80 @@
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import emolabel
+from emolabel.models.base import EmotionModel
+from emolabel.models.bundle import load_bundle
+from emolabel.models.layout import make_quick_on_cpu
+from emolabel.models.pini2017 import AudioConfig, FaceConfig, Pini2017, Pini2017Config
+from emolabel.types import Prediction
+from tests.models.conftest import MakeClip
+
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+
+
+def norms_of(model: nn.Module) -> list[nn.Module]:
+    return [module for module in model.modules() if isinstance(module, NORMS)]
+
+
+@torch.no_grad()
+def worn(model: EmotionModel) -> EmotionModel:
+    """Batch normalisation as after training: with fresh statistics it would do next to nothing."""
+    torch.manual_seed(5)
+    for norm in norms_of(model):
+        assert isinstance(norm, NORMS)
+        for values, low, high in ((norm.running_mean, -0.3, 0.3), (norm.running_var, 0.5, 2.0)):
+            assert values is not None
+            values.uniform_(low, high)
+        norm.weight.uniform_(0.5, 1.5)
+        norm.bias.uniform_(-0.3, 0.3)
+    return model.eval()
+
+
+def values_of(prediction: Prediction) -> Tensor:
+    parts = (prediction.probabilities, prediction.face, prediction.audio)
+    return torch.cat([torch.from_numpy(part) for part in parts if part is not None])
+
+
+@pytest.fixture(params=["paper", "default"])
+def model(request: pytest.FixtureRequest) -> EmotionModel:
+    """Inception-ResNet-v1 and SoundNet, or the small networks of the default bundle."""
+    if request.param == "default":
+        return worn(load_bundle("emolabel-1").model)
+    torch.manual_seed(1)
+    return worn(Pini2017(Pini2017Config(face=FaceConfig(), audio=AudioConfig())))
+
+
+def test_a_model_made_quick_says_the_same(model: EmotionModel, make_clip: MakeClip) -> None:
+    quick = copy.deepcopy(model)
+    make_quick_on_cpu(quick)
+    assert len(norms_of(model)) - len(norms_of(quick)) >= 12
+    clips = [make_clip(model.input_spec, seed) for seed in range(3)]
+    for before, after in zip(model.predict(clips), quick.predict(clips), strict=True):
+        assert (values_of(before) - values_of(after)).abs().max() < 1e-5
+
+
+class _NormFirst(nn.Module):
+    """Somebody's own, whose layers run in another order than they are named."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 3)
+        self.norm = nn.BatchNorm2d(3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(self.norm(x))
+        return y
+
+
+def test_what_is_not_ours_keeps_its_layers() -> None:
+    model = _NormFirst().eval()
+    make_quick_on_cpu(model)
+    assert len(norms_of(model)) == 1
+
+
+def test_a_loaded_bundle_can_still_be_saved() -> None:
+    with emolabel.load_model("emolabel-1", device="cpu") as annotator:
+        assert annotator.bundle.model.state_dict().keys() == load_bundle("emolabel-1").model.state_dict().keys()
