@@ -4,7 +4,8 @@ They are written down here operation by operation, and take the weights of the t
 tracing it would cost every worker seconds at its start.
 """
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,14 @@ _Node = Any
 """An output of a node of the graph, or a node with one output; OpenVINO's functions take both, and have no types."""
 
 
+_R_AT_ONCE, _O_AT_ONCE = 32, 4
+"""Regions in one pass of R-Net and O-Net. Compiled for a number of its own a network is a third quicker, and does not
+prepare itself anew for each number that comes; what is missing to it is filled up."""
+_WORTH_COMPILING_PX = 1_000_000
+"""Compiling P-Net for one size takes 20 ms, and saves as much on so many pixels."""
+_MOST_SIZES = 32
+
+
 def build_openvino(pnet: Weights, rnet: Weights, onet: Weights, threads: int) -> Cascade:
     """Compile the three networks for this CPU, in float32: less would move boxes."""
     core = openvino.Core()
@@ -36,9 +45,12 @@ def build_openvino(pnet: Weights, rnet: Weights, onet: Weights, threads: int) ->
     def compiled(model: openvino.Model) -> "OpenVinoNetwork":
         return OpenVinoNetwork(core.compile_model(model, "CPU", options))
 
-    # P-Net for all sizes at once: compiled for one size it is a tenth quicker, but every new one costs 20 ms, and the
-    # videos of a collection have many.
-    return Cascade(compiled(_pnet(_Layers(pnet))), compiled(_rnet(_Layers(rnet))), compiled(_onet(_Layers(onet))))
+    proposing, refining, deciding = _Layers(pnet), _Layers(rnet), _Layers(onet)
+    return Cascade(
+        _OfAnySize(lambda height, width: compiled(_pnet(proposing, height, width))),
+        _InBatches(compiled(_rnet(refining, _R_AT_ONCE)), _R_AT_ONCE),
+        _InBatches(compiled(_onet(deciding, _O_AT_ONCE)), _O_AT_ONCE),
+    )
 
 
 class OpenVinoNetwork:
@@ -48,10 +60,64 @@ class OpenVinoNetwork:
         self._request = compiled.create_infer_request()
 
     def __call__(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        # Handed to `infer` itself, the input would pass through 20 us of conversions.
+        self._request.set_input_tensor(openvino.Tensor(pixels.numpy(), shared_memory=True))
+        self._request.infer()
         # What OpenVINO answers lies in memory that the next call writes to.
-        self._request.infer([pixels.numpy()], share_inputs=True)
         shift, score = (torch.from_numpy(self._request.get_output_tensor(i).data.copy()) for i in range(2))
         return shift, score
+
+
+class _InBatches:
+    """A network that takes so many pictures, no more and no less, made to take any number."""
+
+    def __init__(self, network: OpenVinoNetwork, size: int) -> None:
+        self._network, self._size = network, size
+
+    def __call__(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        n = len(pixels)
+        missing = -n % self._size
+        full = torch.cat([pixels, pixels.new_zeros(missing, *pixels.shape[1:])]) if missing else pixels
+        return _joined([self._network(batch) for batch in torch.split(full, self._size)], n)
+
+
+class _OfAnySize:
+    """P-Net, compiled once for pictures of all sizes, and once more for each size that many pictures have."""
+
+    def __init__(self, build: Callable[[int, int], OpenVinoNetwork]) -> None:
+        self._build = build
+        self._any = build(-1, -1)
+        self._own: dict[tuple[int, int], OpenVinoNetwork] = {}
+        self._seen_px: Counter[tuple[int, int]] = Counter()
+
+    def __call__(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        own = self._own_network(pixels)
+        if own is None:
+            return self._any(pixels)
+        return _joined([own(picture) for picture in torch.split(pixels, 1)], len(pixels))
+
+    def _own_network(self, pixels: Tensor) -> OpenVinoNetwork | None:
+        """The one for pictures of this size; None as long as it would not pay."""
+        n, height, width, _ = pixels.shape
+        size = height, width
+        if size in self._own:
+            return self._own[size]
+        if len(self._seen_px) > 100 * _MOST_SIZES:  # a collection of many sizes: those that come often come again
+            self._seen_px.clear()
+        self._seen_px[size] += n * height * width
+        if self._seen_px[size] < _WORTH_COMPILING_PX:
+            return None
+        del self._seen_px[size]
+        if len(self._own) == _MOST_SIZES:
+            del self._own[next(iter(self._own))]
+        self._own[size] = self._build(height, width)
+        return self._own[size]
+
+
+def _joined(parts: list[tuple[Tensor, Tensor]], n: int) -> tuple[Tensor, Tensor]:
+    """The first `n` answers."""
+    shift, score = (torch.cat(part)[:n] for part in zip(*parts, strict=True))
+    return shift, score
 
 
 class _Layers:
@@ -85,9 +151,9 @@ class _Layers:
         return self.prelu(self.dense(x, f"dense{number}"), f"prelu{number}")
 
 
-def _pixels(side: int) -> tuple[_Node, _Node]:
-    """The input, (n, side, side, 3) of 0-255 (-1: any size), and what the first layer gets of it."""
-    given = ops.parameter([-1, side, side, 3], np.float32)
+def _pixels(n: int, height: int, width: int) -> tuple[_Node, _Node]:
+    """The input, (n, height, width, 3) of 0-255, each -1 for any, and what the first layer gets of it."""
+    given = ops.parameter([n, height, width, 3], np.float32)
     centred = ops.multiply(ops.subtract(given, np.float32(127.5)), np.float32(1 / 128))
     return given, ops.transpose(centred, np.array([0, 3, 1, 2]))
 
@@ -97,20 +163,20 @@ def _face(classes: _Node) -> _Node:
     return ops.gather(ops.softmax(classes, 1), np.array(1), np.array(1))
 
 
-def _pnet(layers: _Layers) -> openvino.Model:
-    given, x = _pixels(-1)
+def _pnet(layers: _Layers, height: int, width: int) -> openvino.Model:
+    given, x = _pixels(-1 if height < 0 else 1, height, width)
     x = layers.hidden(layers.hidden(layers.hidden(x, 1, pool=2), 2), 3)
     return openvino.Model([layers.convolution(x, "conv4_2"), _face(layers.convolution(x, "conv4_1"))], [given])
 
 
-def _rnet(layers: _Layers) -> openvino.Model:
-    given, x = _pixels(24)
+def _rnet(layers: _Layers, n: int) -> openvino.Model:
+    given, x = _pixels(n, 24, 24)
     x = layers.flat(layers.hidden(layers.hidden(layers.hidden(x, 1, pool=3), 2, pool=3), 3), 4)
     return openvino.Model([layers.dense(x, "dense5_2"), _face(layers.dense(x, "dense5_1"))], [given])
 
 
-def _onet(layers: _Layers) -> openvino.Model:
-    given, x = _pixels(48)
+def _onet(layers: _Layers, n: int) -> openvino.Model:
+    given, x = _pixels(n, 48, 48)
     for number, pool in ((1, 3), (2, 3), (3, 2), (4, None)):
         x = layers.hidden(x, number, pool)
     x = layers.flat(x, 5)
