@@ -27,7 +27,7 @@ from emolabel.pipeline.plan import plan_source
 from emolabel.pipeline.sources import list_inputs
 from emolabel.pipeline.stamp import RunStamp
 from emolabel.sampling import AudioSampling, FrameSampling, InputSpec
-from emolabel.types import AudioClip, MediaInfo, UInt8Array
+from emolabel.types import AudioClip, Int64Array, MediaInfo, UInt8Array
 
 LIMITS: Final = DecodeLimits(open_timeout_s=10, reply_timeout_s=5, memory_mb=1024, max_duration_s=300)
 SPEC: Final = InputSpec(face=FrameSampling(count=2), audio=AudioSampling(seconds=0.25))
@@ -81,7 +81,7 @@ class ClockedMedia(IsolatedMedia):
         with self._clock(self.limits.open_timeout_s + self.limits.reply_timeout_s):
             super().start(stream)
 
-    def next_batch(self, max_frames: int, frame_bytes: int) -> tuple[int, UInt8Array]:
+    def next_batch(self, max_frames: int, frame_bytes: int) -> tuple[Int64Array, UInt8Array]:
         with self._clock(self.limits.reply_timeout_s):
             return super().next_batch(max_frames, frame_bytes)
 

@@ -91,8 +91,8 @@ class IsolatedMedia:
             indices: (K,) ascending and unique numbers within `info.video.frame_times_s`.
 
         Returns:
-            The frames in batches of at most `limits.batch_bytes`, decoded as they are asked for. It may be left
-            unfinished.
+            The frames in batches of at most `limits.batch_bytes`, decoded as they are asked for. A batch's pixels are
+            there until something else is asked for; who wants to keep them makes a copy. It may be left unfinished.
 
         Raises:
             ValueError: there is no picture, or no such frame.
@@ -196,15 +196,23 @@ class IsolatedMedia:
         self._ask({"do": "frames"}, stream.wanted.tobytes(), self.limits.reply_timeout_s, 0)
         self._opened, self._stream = (stream.path, stream.info), stream
 
-    def next_batch(self, max_frames: int, frame_bytes: int) -> tuple[int, UInt8Array]:
-        """Number of frames, and their numbers and pixels as bytes. 0: the stream is at its end."""
+    def next_batch(self, max_frames: int, frame_bytes: int) -> tuple[Int64Array, UInt8Array]:
+        """The numbers of some frames (n,), and their pixels (n * frame_bytes,). n = 0: the stream is at its end."""
         max_payload = max_frames * (frame_bytes + 8)
         header, payload = self._ask({"do": "next"}, b"", self.limits.reply_timeout_s, max_payload)
-        n_frames = header.get("n")
-        if not isinstance(n_frames, int) or payload.nbytes != n_frames * (frame_bytes + 8):
+        try:
+            n_frames = int(header["n"])
+            numbers, pixels = payload[: 8 * n_frames].view(np.int64), payload[8 * n_frames :]
+            if header.get("shared"):
+                if len(pixels) or self._child is None or self._child.frames is None:
+                    raise ValueError("not what was agreed on")
+                pixels = self._child.frames.first(n_frames * frame_bytes)
+            if len(numbers) != n_frames or len(pixels) != n_frames * frame_bytes:
+                raise ValueError("not as many as announced")
+        except (KeyError, TypeError, ValueError):
             self.close()
-            raise MediaError(Status.CRASHED, "the decoder answered nonsense and was stopped")
-        return n_frames, payload
+            raise MediaError(Status.CRASHED, "the decoder answered nonsense and was stopped") from None
+        return numbers, pixels
 
 
 class FrameStream(Iterator[FrameBatch]):
@@ -252,12 +260,11 @@ class FrameStream(Iterator[FrameBatch]):
             media.start(self)
         frame_bytes = video.width * video.height * 3
         max_frames = max(1, media.limits.batch_bytes // frame_bytes)
-        n_frames, payload = media.next_batch(max_frames, frame_bytes)
-        if n_frames == 0:
+        indices, pixels = media.next_batch(max_frames, frame_bytes)
+        if len(indices) == 0:
             return None
-        indices = payload[: 8 * n_frames].view(np.int64)
         if not np.isin(indices, self.wanted).all() or np.any(np.diff(indices) <= 0):
             media.close()
             raise MediaError(Status.CRASHED, "the decoder answered nonsense and was stopped")
-        frames = payload[8 * n_frames :].reshape(n_frames, video.height, video.width, 3)
+        frames = pixels.reshape(-1, video.height, video.width, 3)
         return FrameBatch(indices, frames)

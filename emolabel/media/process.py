@@ -19,6 +19,7 @@ import psutil
 from emolabel.config import DecodeLimits
 from emolabel.errors import MediaError, Status
 from emolabel.media import wire
+from emolabel.media.shared import NOTHING, share_frames
 from emolabel.types import UInt8Array
 
 _PIPE_BYTES: Final = 1 << 20
@@ -43,19 +44,23 @@ class ChildProcess:
         child_requests, self._requests = os.pipe()
         self._replies, child_replies = os.pipe()
         self._complaints, child_stderr = os.pipe()
+        self.frames = share_frames(limits.batch_bytes)
+        """What the child leaves there for whoever asks it for frames; None: they come as payload."""
+        frames_fd = self.frames.fd if self.frames is not None else NOTHING
         for fd in (self._requests, self._replies, self._complaints, child_stderr):
             os.set_blocking(fd, False)  # stderr, too: a decoder that talks too much must not wait for a reader
         for fd in (self._requests, self._replies):
             _widen(fd)
         numbers = (child_requests, child_replies, self._complaints)
-        command = [sys.executable, "-m", "emolabel.media.child", *map(str, numbers), str(os.getpid())]
+        arguments = (*numbers, frames_fd, os.getpid())
+        command = [sys.executable, "-m", "emolabel.media.child", *map(str, arguments)]
         try:
             self._process = subprocess.Popen(
                 [*command, json.dumps(asdict(limits))],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=child_stderr,
-                pass_fds=numbers,
+                pass_fds=[fd for fd in (*numbers, frames_fd) if fd != NOTHING],
                 cwd="/",  # else `-m` would let modules in the user's folder stand in for ours
                 env=_environment(),
                 start_new_session=True,
@@ -65,8 +70,9 @@ class ChildProcess:
                 os.close(fd)
             raise
         finally:
-            for fd in (child_requests, child_replies, child_stderr):
-                os.close(fd)
+            for fd in (child_requests, child_replies, child_stderr, frames_fd):
+                if fd != NOTHING:
+                    os.close(fd)
         self._end = weakref.finalize(
             self, _end, os.getpid(), self._process, (self._requests, self._replies, self._complaints)
         )

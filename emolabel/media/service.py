@@ -5,7 +5,7 @@
 | `probe` path | a `MediaInfo`; payload: frame times |
 | `open` path, info; payload: frame times | nothing |
 | `frames`; payload: frame numbers | nothing: the first `next` decodes |
-| `next` | number of frames, 0 at the end; payload: their numbers, then the frames |
+| `next` | number of frames, 0 at the end; payload: their numbers, then the frames, but where these are `shared` |
 | `audio` path, info, first, n | runs, damage; payload: samples |
 | `extents` path, start, end | payload: (K, 2) bytes from and to which the stretch lies in the file |
 """
@@ -27,6 +27,7 @@ from emolabel.media import wire
 from emolabel.media.audio import SoundReader
 from emolabel.media.extents import Extents
 from emolabel.media.probe import probe_file
+from emolabel.media.shared import FrameRoom
 from emolabel.media.source import readable
 from emolabel.media.video import FrameReader
 from emolabel.types import AudioInfo, FrameBatch
@@ -54,8 +55,8 @@ class _AtHand:
 class Service:
     """Answers one request at a time."""
 
-    def __init__(self, limits: DecodeLimits, complaints_fd: int) -> None:
-        self._limits, self._complaints_fd = limits, complaints_fd
+    def __init__(self, limits: DecodeLimits, complaints_fd: int, room: FrameRoom) -> None:
+        self._limits, self._complaints_fd, self._room = limits, complaints_fd, room
         self._file = _AtHand(())
         self._batches: Iterator[FrameBatch] | None = None
         self._answers: dict[str, Callable[[wire.Header, bytes], tuple[wire.Header, Payload]]] = {
@@ -98,7 +99,7 @@ class Service:
         if file.pictures is None or file.times != payload:
             if file.pictures is not None:
                 file.pictures.close()
-            file.pictures, file.times = FrameReader(request["path"], info, self._limits), payload
+            file.pictures, file.times = FrameReader(request["path"], info, self._limits, self._room), payload
         return {}, ()
 
     def _frames(self, request: wire.Header, payload: bytes) -> tuple[wire.Header, Payload]:
@@ -112,6 +113,8 @@ class Service:
         batch = next(self._batches, None)
         if batch is None:
             return {"n": 0}, ()
+        if self._room.holds(batch.frames):
+            return {"n": len(batch.frames), "shared": True}, (_raw(batch.indices),)
         return {"n": len(batch.frames)}, (_raw(batch.indices), _raw(batch.frames))
 
     def _audio(self, request: wire.Header, payload: bytes) -> tuple[wire.Header, Payload]:
@@ -142,6 +145,7 @@ class Service:
     def _forget(self) -> None:
         self._file.close()
         self._file, self._batches = _AtHand(()), None
+        self._room.empty()
         give_memory_back()
 
 

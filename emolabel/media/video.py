@@ -6,7 +6,8 @@ import numpy as np
 
 from emolabel.config import DecodeLimits
 from emolabel.media.pictures import PictureReader
-from emolabel.types import FrameBatch, Int64Array, MediaInfo
+from emolabel.media.shared import FrameRoom
+from emolabel.types import FrameBatch, Int64Array, MediaInfo, UInt8Array
 
 
 class FrameReader:
@@ -14,12 +15,14 @@ class FrameReader:
 
     Args:
         info: what `probe_file` found in this very file.
+        room: where batches go; the next one is written over the last one.
     """
 
-    def __init__(self, path: str, info: MediaInfo, limits: DecodeLimits) -> None:
+    def __init__(self, path: str, info: MediaInfo, limits: DecodeLimits, room: FrameRoom | None = None) -> None:
         if info.video is None:
             raise ValueError(f"expected a file with a picture, got {path}")
         self._limits, self._video = limits, info.video
+        self._new_array = room.array if room is not None else _new_array
         self._pictures = PictureReader(path, info.video, limits)
 
     def close(self) -> None:
@@ -41,7 +44,7 @@ class FrameReader:
                 yield batch
 
     def _batch(self, numbers: Int64Array) -> FrameBatch:
-        frames = np.empty((len(numbers), self._video.height, self._video.width, 3), np.uint8)
+        frames = self._new_array((len(numbers), self._video.height, self._video.width, 3))
         kept: list[int] = []
         for number in numbers.tolist():
             picture = self._pictures.picture(number)
@@ -49,3 +52,7 @@ class FrameReader:
                 frames[len(kept)] = picture
                 kept.append(number)
         return FrameBatch(np.array(kept, np.int64), frames[: len(kept)])
+
+
+def _new_array(shape: tuple[int, ...]) -> UInt8Array:
+    return np.empty(shape, np.uint8)

@@ -1,8 +1,8 @@
 """Messages between parent and child: a JSON header and raw bytes. Never pickles: a child that a file has taken over
 must not be able to run code in its parent.
 
-A message is `<4 bytes header length><8 bytes payload length><header><payload>`, little endian. Frames travel as raw
-bytes through a pipe at 2-3 GB/s, which is about a fifth of what decoding them takes.
+A message is `<4 bytes header length><8 bytes payload length><header><payload>`, little endian. Frames need not travel
+with it (`emolabel.media.shared`).
 """
 
 import json
