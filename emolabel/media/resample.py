@@ -4,17 +4,24 @@ Runs in the parent: the decoding child has no torch.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import ceil, gcd
 from typing import Final
 
 import numpy as np
 import torch
-import torchaudio.functional
+import torchaudio.transforms
 
 from emolabel.types import AudioClip, Float32Array
 
 _FILTER_WIDTH: Final = 6
 """Zero crossings of the resampling filter on each side, torchaudio's `lowpass_filter_width`."""
+
+
+@lru_cache(maxsize=32)
+def _resampler(native_rate_hz: int, rate_hz: int) -> torchaudio.transforms.Resample:
+    """Made once: its filter takes longer to compute than to apply to five seconds."""
+    return torchaudio.transforms.Resample(native_rate_hz, rate_hz, lowpass_filter_width=_FILTER_WIDTH)
 
 
 @dataclass(frozen=True)
@@ -64,9 +71,7 @@ class Cut:
         if native.shape != (self.native_n_samples,):
             raise ValueError(f"expected {self.native_n_samples} native samples, got {native.shape}")
         skip = self.first - (self.first // self.step - self.margin_steps) * self.step
-        whole = torchaudio.functional.resample(
-            torch.from_numpy(native), self.native_rate_hz, self.rate_hz, lowpass_filter_width=_FILTER_WIDTH
-        )
+        whole = _resampler(self.native_rate_hz, self.rate_hz)(torch.from_numpy(native))
         wanted: Float32Array = whole[skip : skip + self.n_samples].clamp(-1, 1).numpy()
         return np.ascontiguousarray(wanted)
 
