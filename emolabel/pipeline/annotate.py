@@ -287,6 +287,7 @@ def _run(
                         metrics.update(progress)
                         on_progress(progress)
         finally:
+            metrics.update(progress, at_once=True)
             sink.flush()
 
 

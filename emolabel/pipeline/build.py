@@ -5,6 +5,7 @@ Each actor imports what its own stage needs: torch and its friends take seconds 
 """
 
 import logging
+import time
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -33,7 +34,15 @@ if TYPE_CHECKING:
     from emolabel.models.packing import PackedBundle
 
 _SOURCES_PER_BLOCK = 64
+_PARCEL_S = 2.0
+"""Seconds of video in a parcel of small inputs."""
+_MANY_PARCEL_S = 20.0
+_MANY_INPUTS = 50
+"""With so many for each worker parcels are bigger: what they cost the driver shows, and an uneven end does not."""
 _SCORED_AT_ONCE = 4
+_REPORT_EVERY_S = 2.0
+"""How long a worker gathers windows before it sends them. The driver has some milliseconds of work with what comes at
+once, however many windows it is: so it is spared, and with it a cluster of many workers."""
 _TASK_RETRIES = 1
 """Ray Data would try for ever: one video that kills its worker would keep the job from ever ending."""
 
@@ -62,17 +71,20 @@ def run_pipeline(
         together: small inputs share a task, and its fate; tasks share an actor's queue, and what its death costs.
     """
     queued = 2 if together else 1
+    parcel_s = _PARCEL_S if together else None
     scorer = None
     if bundle is not None:
         # A path on the driver means nothing on another node: the bundle travels as an object, once to each.
         scorer = partial(Scorer, ray.put(bundle), device, batch_size)
     apart = shares.n_predict > 0
+    if together and scorer is not None and not apart and len(sources) >= _MANY_INPUTS * shares.n_decode:
+        parcel_s = _MANY_PARCEL_S
     with _data_context():
         results = (
             ray.data.from_blocks(_blocks(sources, shares))
             .map_batches(
                 PlanStage,
-                fn_constructor_args=(settings, together),
+                fn_constructor_args=(settings, parcel_s),
                 batch_size=None,
                 batch_format="pyarrow",
                 num_cpus=shares.plan_cpus,
@@ -109,9 +121,9 @@ def run_pipeline(
 class PlanStage:
     """Sources in, chunks out."""
 
-    def __init__(self, settings: Settings, together: bool) -> None:
+    def __init__(self, settings: Settings, parcel_s: float | None) -> None:
         self._settings = settings
-        self._together = together
+        self._parcel_s = parcel_s
         self._files = LocalFiles()
         self._media = LastProbed(settings.limits)
 
@@ -121,7 +133,7 @@ class PlanStage:
             for source in sources_of(batch)
             for chunk in plan_source(source, self._files, self._media, self._settings)
         )
-        yield from chunk_parcels(chunks, self._together)
+        yield from chunk_parcels(chunks, self._parcel_s)
 
 
 class DecodeStage:
@@ -145,6 +157,7 @@ class DecodeStage:
         self._decode = decode_chunk
         self._scorer = scorer() if scorer is not None else None
         self._stored = stored
+        self._gather_s = 0.0
         self._tools = DecodeTools(
             files=LocalFiles(),
             media=IsolatedMedia(settings.limits),
@@ -158,15 +171,25 @@ class DecodeStage:
         with process_ends_with_its_device():
             chunks = chunks_of(batch)
             results = (result for chunk in chunks for result in self._decode(chunk, self._tools))
-            # Windows of a long chunk move on as they are done; scored alone they would cost the model more.
-            at_once = _SCORED_AT_ONCE if self._scorer is not None else 1
-            while some := list(islice(results, at_once if len(chunks) == 1 else None)):
-                yield window_parcel(self._finished(some))
+            if self._scorer is not None:
+                yield from map(window_parcel, self._scored(results, self._scorer))
+                return
+            # Windows of a long chunk are big, and move on one by one.
+            while some := list(islice(results, 1 if len(chunks) == 1 else None)):
+                yield window_parcel([with_clips(result, self._tools.spec) for result in some] if self._stored else some)
 
-    def _finished(self, results: list[WindowResult]) -> list[WindowResult]:
-        if self._scorer is not None:
-            return self._scorer(results)
-        return [with_clips(result, self._tools.spec) for result in results] if self._stored else results
+    def _scored(self, results: Iterator[WindowResult], scorer: "Scorer") -> Iterator[list[WindowResult]]:
+        """A few at a time through the model, and together on their way: the first at once, then all of two seconds."""
+        ready: list[WindowResult] = []
+        began = time.monotonic()
+        while some := list(islice(results, _SCORED_AT_ONCE)):
+            ready += scorer(some)
+            if time.monotonic() - began >= self._gather_s:
+                yield ready
+                self._gather_s = _REPORT_EVERY_S
+                ready, began = [], time.monotonic()
+        if ready:
+            yield ready
 
 
 class PredictStage:

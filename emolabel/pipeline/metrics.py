@@ -1,5 +1,6 @@
 """How far a run is, on Ray's Prometheus endpoint, beside the figures that Ray Data keeps of its queues."""
 
+import time
 from collections import Counter as Counts
 from typing import TYPE_CHECKING
 
@@ -7,6 +8,8 @@ from ray.util.metrics import Counter, Gauge
 
 if TYPE_CHECKING:
     from emolabel.pipeline.annotate import Progress
+
+_EVERY_S = 1.0
 
 
 class RunMetrics:
@@ -21,9 +24,13 @@ class RunMetrics:
         self._seconds = Counter("emolabel_video_seconds", "Length of the finished inputs.")
         self._told: Counts[tuple[str, str]] = Counts()
         self._told_s = 0.0
+        self._last = 0.0
 
-    def update(self, progress: "Progress") -> None:
-        """Tell what came since the last call."""
+    def update(self, progress: "Progress", at_once: bool = False) -> None:
+        """Tell what came since the last time, once a second or `at_once`: it would cost more than to take a window."""
+        if not at_once and time.monotonic() - self._last < _EVERY_S:
+            return
+        self._last = time.monotonic()
         self._to_do.set(progress.n_inputs - progress.n_finished)
         for counter, kind, counts in (
             (self._inputs, "inputs", progress.inputs),

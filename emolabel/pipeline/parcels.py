@@ -11,21 +11,21 @@ from emolabel.pipeline.messages import Chunk, WindowResult, ipc_bytes, windows_o
 
 _SCHEMA = pa.schema([("rows", pa.large_binary())])
 _MAX_CHUNKS = 32
-_MAX_S = 2.0
 
 
-def chunk_parcels(chunks: Iterable[Chunk], together: bool) -> Iterator[pa.Table]:
+def chunk_parcels(chunks: Iterable[Chunk], most_s: float | None) -> Iterator[pa.Table]:
     """One row for each chunk, or for a few that are quickly done: pictures, single words, inputs that failed.
 
     Args:
-        together: False: each chunk travels alone, so that one which kills its worker takes no other with it.
+        most_s: of video in a row of several chunks. None: each chunk travels alone, so that one which kills its
+            worker takes no other with it.
     """
     light: list[Chunk] = []
     for chunk in chunks:
-        if not together or _seconds([chunk]) > _MAX_S:
+        if most_s is None or _seconds([chunk]) > most_s:
             yield _parcel(chunk.to_table())
             continue
-        if len(light) == _MAX_CHUNKS or _seconds([*light, chunk]) > _MAX_S:
+        if len(light) == _MAX_CHUNKS or _seconds([*light, chunk]) > most_s:
             yield _parcel(pa.concat_tables([one.to_table() for one in light]))
             light = []
         light.append(chunk)

@@ -19,6 +19,8 @@ _FIRST_FLUSH_S = 2.0
 _LONGEST_FLUSH_S = 60.0
 _MAX_ROWS = 50_000
 _MAX_BYTES = 64 * 2**20
+_LOOSE_TABLES = 256
+"""A table of one row takes forty times the memory of a row among others: so many, and they become one."""
 
 
 class Sink:
@@ -52,6 +54,7 @@ class Sink:
         self._inputs_schema = _with(schema.INPUTS, extra_schema)
         self._finished: set[str] = set()
         self._labels: list[pa.Table] = []
+        self._loose: list[pa.Table] = []
         self._inputs: list[dict[str, Any]] = []
         self._n_rows = self._n_bytes = 0
         # Each name is kept until its file is surely written, and then never used again.
@@ -70,7 +73,7 @@ class Sink:
             if result.window_index in tally.windows:
                 return None  # the same
             tally.add(result.window_index, result.labels.select(TALLIED).to_pylist(), result.seconds)
-            self._labels.append(self._extended(result.labels, facts))
+            self._keep(self._extended(result.labels, facts))
             self._n_rows += len(result.labels)
             self._n_bytes += result.labels.nbytes
         finished = None
@@ -95,9 +98,10 @@ class Sink:
             OutputError: a file could not be written. What could is not written again; what could not is kept, and a
                 later flush puts it under the same name, so that a write which only seemed to fail is no second one.
         """
-        if self._labels:
-            self._folder.write("labels", self._labels_part, pa.concat_tables(self._labels))
-            self._labels, self._labels_part = [], _new_part()
+        labels = [*self._labels, *self._loose]
+        if labels:
+            self._folder.write("labels", self._labels_part, pa.concat_tables(labels))
+            self._labels, self._loose, self._labels_part = [], [], _new_part()
             self._n_rows = self._n_bytes = 0
         if self._inputs:
             inputs = pa.Table.from_pylist(self._inputs, schema=self._inputs_schema)
@@ -106,7 +110,15 @@ class Sink:
         self._pause_s = min(2 * self._pause_s, _LONGEST_FLUSH_S)
         self._last_flush = time.monotonic()
 
+    def _keep(self, labels: pa.Table) -> None:
+        self._loose.append(labels)
+        if len(self._loose) == _LOOSE_TABLES:
+            self._labels.append(pa.concat_tables(self._loose).combine_chunks())
+            self._loose = []
+
     def _extended(self, labels: pa.Table, facts: InputFacts) -> pa.Table:
+        if not len(self._extra_schema):
+            return labels
         extra = self._extras.get(facts.video_id, {})
         columns = [pa.array([extra.get(field.name)] * len(labels), field.type) for field in self._extra_schema]
         return pa.Table.from_arrays([*labels.columns, *columns], schema=self._labels_schema)

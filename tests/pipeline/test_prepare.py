@@ -124,6 +124,9 @@ class Recorder(EmotionModel):
         self.spec = spec
         self.clips: list[ClipInputs] = []
 
+    def __deepcopy__(self, memo: object) -> "Recorder":
+        return self  # whoever runs a copy records here
+
     @property
     def input_spec(self) -> InputSpec:
         return self.spec
@@ -336,8 +339,8 @@ def test_small_inputs_travel_together_and_big_ones_alone() -> None:
 
     chunks = [chunk(f"picture {i}", 0.04) for i in range(40)] + [chunk("film", 5.0, 12)]
     chunks += [chunk("word", 1.5), chunk("word 2", 1.5), chunk("failed", 1.0, 0)]
-    parcels = [[one.facts.video_id for one in chunks_of(parcel)] for parcel in chunk_parcels(chunks, together=True)]
+    parcels = [[one.facts.video_id for one in chunks_of(parcel)] for parcel in chunk_parcels(chunks, most_s=2.0)]
     assert sorted(name for parcel in parcels for name in parcel) == sorted(one.facts.video_id for one in chunks)
     assert sorted(map(len, parcels)) == [1, 2, 9, 32]
     assert ["film"] in parcels
-    assert [len(chunks_of(parcel)) for parcel in chunk_parcels(chunks, together=False)] == [1] * len(chunks)
+    assert [len(chunks_of(parcel)) for parcel in chunk_parcels(chunks, most_s=None)] == [1] * len(chunks)
