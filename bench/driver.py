@@ -59,7 +59,7 @@ class MadeUpDecode(build.DecodeStage):
         self._decode: Any = _made_up
         self._tools: Any = stamp
         self._scorer: Any = list
-        self._gather_s = 0.0
+        self._gathers, self._gather_s = True, 0.0
 
 
 def _made_up(chunk: Chunk, stamp: RunStamp) -> Iterator[WindowResult]:

@@ -30,7 +30,9 @@ _FORGETFUL: Final = frozenset({"alac", "flac", "mp2", "mp3"})
 """Codecs whose decoders, flushed, are as new. Not so Opus', AC-3's and others' that make up noise as they go on."""
 
 _NOISY: Final = frozenset({"aac"})
-"""Such ones whose decoders can be made anew from their header. In MP4 a seek leads to the same packet each time."""
+"""Such ones whose decoders can be made anew from their header.
+
+In MP4 and MP3 a seek leads to the same packet each time. Not so in Matroska, whose index grows while it is read."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,9 +99,10 @@ class SoundReader:
             raise MediaError(Status.CHANGED, "its audio stream is gone since it was probed")
         read_only(self._container, stream)
         self._stream, self._used = stream, False
-        codec = stream.codec_context.codec.canonical_name
-        self._noisy = codec in _NOISY and "mp4" in self._container.format.name
-        self._seek_leaves_traces = not (self._noisy or codec in _FORGETFUL or codec.startswith("pcm_"))
+        codec, kind = stream.codec_context.codec.canonical_name, self._container.format.name
+        self._noisy = codec in _NOISY and stream.codec_context.extradata is not None
+        as_new = self._noisy or codec in _FORGETFUL or codec.startswith("pcm_")
+        self._seek_leaves_traces = not ((as_new and "mp4" in kind) or kind == codec == "mp3")
 
     def _seek(self, sample: int) -> bool:
         time_s = sample / self._info.sample_rate_hz - PREROLL_S + start_of_clock(self._container)

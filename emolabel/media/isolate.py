@@ -158,7 +158,7 @@ class IsolatedMedia:
     ) -> tuple[wire.Header, UInt8Array]:
         """Ask what can be asked again where the child was killed, for which the file may not be to blame."""
         if self._opened is not None and self._opened[0] != request["path"]:
-            self._opened = self._stream = None  # the child lets go of a file when it is asked for another
+            self._opened = self._stream = None  # for another file the child lets go of this one
         for _ in range(_KILLS_FORGIVEN):
             try:
                 return self._ask(request, b"", timeout_s, max_payload, opens=opens)
@@ -192,6 +192,7 @@ class IsolatedMedia:
         fresh = self._opened is None or self._opened[0] != stream.path or self._opened[1] is not stream.info
         header, times = wire.info_to_header(stream.info)
         request = {"do": "open", "path": stream.path, "info": header}
+        self._opened = self._stream = None
         self._ask(request, times.tobytes(), self.limits.open_timeout_s, 0, opens=fresh)
         self._ask({"do": "frames"}, stream.wanted.tobytes(), self.limits.reply_timeout_s, 0)
         self._opened, self._stream = (stream.path, stream.info), stream
@@ -209,7 +210,7 @@ class IsolatedMedia:
                 pixels = self._child.frames.first(n_frames * frame_bytes)
             if len(numbers) != n_frames or len(pixels) != n_frames * frame_bytes:
                 raise ValueError("not as many as announced")
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             self.close()
             raise MediaError(Status.CRASHED, "the decoder answered nonsense and was stopped") from None
         return numbers, pixels

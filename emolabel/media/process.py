@@ -36,17 +36,18 @@ class KilledFromOutside(MediaError):
 class ChildProcess:
     """One decoding child. After any `MediaError` that `ask` raises by itself it is dead; make a new one.
 
-    A fresh program, not a fork: nothing of the parent's memory, threads, file descriptors and secrets is in it.
+    A fresh program, not a fork: nothing of the parent's memory, threads, file descriptors and secrets is in it, but the
+    memory for frames that they share.
     """
 
     def __init__(self, limits: DecodeLimits) -> None:
         self._limits = limits
-        child_requests, self._requests = os.pipe()
-        self._replies, child_replies = os.pipe()
-        self._complaints, child_stderr = os.pipe()
         self.frames = share_frames(limits.batch_bytes)
         """What the child leaves there for whoever asks it for frames; None: they come as payload."""
         frames_fd = self.frames.fd if self.frames is not None else NOTHING
+        child_requests, self._requests = os.pipe()
+        self._replies, child_replies = os.pipe()
+        self._complaints, child_stderr = os.pipe()
         for fd in (self._requests, self._replies, self._complaints, child_stderr):
             os.set_blocking(fd, False)  # stderr, too: a decoder that talks too much must not wait for a reader
         for fd in (self._requests, self._replies):

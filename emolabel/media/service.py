@@ -44,6 +44,8 @@ class _AtHand:
     """The frame times that `pictures` goes by."""
     pictures: FrameReader | None = None
     sound: SoundReader | None = None
+    sound_info: AudioInfo | None = None
+    """What `sound` goes by."""
     extents: Extents | None = None
 
     def close(self) -> None:
@@ -99,6 +101,7 @@ class Service:
         if file.pictures is None or file.times != payload:
             if file.pictures is not None:
                 file.pictures.close()
+                file.pictures = None
             file.pictures, file.times = FrameReader(request["path"], info, self._limits, self._room), payload
         return {}, ()
 
@@ -120,7 +123,11 @@ class Service:
     def _audio(self, request: wire.Header, payload: bytes) -> tuple[wire.Header, Payload]:
         info = AudioInfo(**request["audio"])
         file = self._at_hand(request["path"])
-        sound, file.sound = file.sound or SoundReader(request["path"], info), None
+        sound, file.sound = file.sound, None
+        if sound is None or file.sound_info != info:
+            if sound is not None:
+                sound.close()
+            sound, file.sound_info = SoundReader(request["path"], info), info
         try:
             stretch = sound.stretch(request["first"], request["n"])
         except BaseException:

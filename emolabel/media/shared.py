@@ -50,7 +50,7 @@ def share_frames(n_bytes: int) -> SharedFrames | None:
     """None where there is no such memory: frames then travel through the pipe."""
     try:
         return SharedFrames(n_bytes)
-    except OSError:
+    except (AttributeError, OSError):  # not every Python was built where there is memfd_create
         return None
 
 

@@ -287,8 +287,8 @@ def _run(
                         metrics.update(progress)
                         on_progress(progress)
         finally:
-            metrics.update(progress, at_once=True)
             sink.flush()
+            metrics.update(progress, at_once=True)
 
 
 def _passes(

@@ -77,7 +77,8 @@ def run_pipeline(
         # A path on the driver means nothing on another node: the bundle travels as an object, once to each.
         scorer = partial(Scorer, ray.put(bundle), device, batch_size)
     apart = shares.n_predict > 0
-    if together and scorer is not None and not apart and len(sources) >= _MANY_INPUTS * shares.n_decode:
+    scores_itself = None if apart else scorer
+    if together and scores_itself is not None and len(sources) >= _MANY_INPUTS * shares.n_decode:
         parcel_s = _MANY_PARCEL_S
     with _data_context():
         results = (
@@ -93,7 +94,15 @@ def run_pipeline(
             )
             .map_batches(
                 DecodeStage,
-                fn_constructor_args=(spec, settings, stamp, detector_device, None if apart else scorer, bundle is None),
+                fn_constructor_args=(
+                    spec,
+                    settings,
+                    stamp,
+                    detector_device,
+                    scores_itself,
+                    bundle is None,
+                    together,
+                ),
                 batch_size=1,
                 batch_format="pyarrow",
                 num_cpus=shares.decode_cpus,
@@ -149,7 +158,11 @@ class DecodeStage:
         detector_device: str,
         scorer: "Callable[[], Scorer] | None",
         stored: bool,
+        gathers: bool,
     ) -> None:
+        """Args:
+        gathers: scored windows wait for others. One that kills this process would take those with it.
+        """
         from emolabel.faces.detect import build_detector
         from emolabel.pipeline.decode import DecodeTools, decode_chunk
 
@@ -157,6 +170,7 @@ class DecodeStage:
         self._decode = decode_chunk
         self._scorer = scorer() if scorer is not None else None
         self._stored = stored
+        self._gathers = gathers
         self._gather_s = 0.0
         self._tools = DecodeTools(
             files=LocalFiles(),
@@ -186,7 +200,7 @@ class DecodeStage:
             ready += scorer(some)
             if time.monotonic() - began >= self._gather_s:
                 yield ready
-                self._gather_s = _REPORT_EVERY_S
+                self._gather_s = _REPORT_EVERY_S if self._gathers else 0.0
                 ready, began = [], time.monotonic()
         if ready:
             yield ready
@@ -239,7 +253,7 @@ def _data_context() -> Iterator[None]:
     context = DataContext.get_current()
     ours: dict[str, Any] = {
         # A row is a block. Chunks of one long video then reach many workers (a repartition stage would do the same,
-        # but asks for a whole CPU of its own), and a window moves on as soon as it is decoded.
+        # but asks for a whole CPU of its own), and crops move on as soon as there are some.
         "target_max_block_size": 1,
         "max_errored_blocks": -1,
         "enable_progress_bars": False,

@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 # Nobody asked us to report their use of Ray to its makers.
@@ -83,9 +83,8 @@ def ray_session(address: str | None) -> Iterator[ClusterSize]:
 
 def _end_monitor() -> None:
     """Of an embedded Ray, which nothing scales. `ray.shutdown` would ask it to end, and wait a second in vain."""
-    node = ray._private.worker._global_node
-    if node is not None:
-        node.kill_monitor(check_alive=False)
+    with suppress(Exception):  # Ray tells its own libraries alone how, and may do it in another way tomorrow
+        ray._private.worker._global_node.kill_monitor(check_alive=False)
 
 
 @contextmanager

@@ -9,7 +9,6 @@ import pytest
 
 from emolabel.config import DecodeLimits
 from emolabel.errors import MediaError
-from emolabel.media import process
 from emolabel.media.isolate import IsolatedMedia
 from emolabel.media.probe import probe_file
 from emolabel.media.shared import NOTHING, FrameRoom, SharedFrames
@@ -68,10 +67,14 @@ def test_frames_arrive_either_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     path = str(write_video(tmp_path / "a.mp4", n_frames=30))
     info = probe_file(path, LIMITS)
     if way == "no such memory":
-        monkeypatch.setattr(process, "share_frames", lambda n_bytes: None)
+        monkeypatch.delattr(os, "memfd_create")
+    looked: list[int] = []
+    first = SharedFrames.first
+    monkeypatch.setattr(SharedFrames, "first", lambda self, n: looked.append(n) or first(self, n))
     with IsolatedMedia(replace(LIMITS, batch_bytes=1000 if way == "too big for it" else LIMITS.batch_bytes)) as media:
         seen = [number_of(frame) for batch in media.frames(path, info, np.arange(30)) for frame in batch.frames]
     assert seen == list(range(30))
+    assert looked == ([30 * 160 * 96 * 3] if way == "shared" else [])
 
 
 def test_an_answer_about_more_than_there_is_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,6 +84,8 @@ def test_an_answer_about_more_than_there_is_is_refused(tmp_path: Path, monkeypat
         answers = [
             ({"n": 1, "shared": True}, np.zeros(0, np.uint8)),
             ({"n": 10**9, "shared": True}, np.zeros(8, np.uint8)),
+            ({"n": 10**30, "shared": True}, np.zeros(8, np.uint8)),
+            ({"n": float("inf")}, np.zeros(8, np.uint8)),
             ({"n": -1, "shared": True}, np.zeros(0, np.uint8)),
             ({"n": 1, "shared": True}, np.zeros(9, np.uint8)),
             ({"n": 1}, np.zeros(8, np.uint8)),

@@ -94,6 +94,22 @@ def test_a_write_that_fails_is_repeated_without_doubling(
     assert sorted(emolabel.read_inputs(tmp_path / "out")["video_id"]) == ["a", "b", "c"]
 
 
+def test_rows_that_wait_stay_whole_and_in_order(sink: Sink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than are kept one by one; a write fails in between, and more come before the next."""
+    monkeypatch.setattr(output, "_RETRY_PAUSES_S", ())
+    for index in range(600):
+        sink.add(window("a", index, 900))
+    with monkeypatch.context() as broken:
+        broken.setattr(output, "_put_locally", lambda path, content: os.stat(tmp_path / "no disk"))
+        with pytest.raises(OutputError):
+            sink.flush()
+    for index in range(600, 900):
+        sink.add(window("a", index, 900))
+    sink.flush()
+    assert labels_of(tmp_path / "out")["window_index"].tolist() == list(range(900))
+    assert len(emolabel.read_inputs(tmp_path / "out")) == 1
+
+
 def test_a_full_disk_leaves_nothing_half_written(sink: Sink, tmp_path: Path) -> None:
     import resource
 
