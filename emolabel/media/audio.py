@@ -100,9 +100,10 @@ class SoundReader:
         read_only(self._container, stream)
         self._stream, self._used = stream, False
         codec, kind = stream.codec_context.codec.canonical_name, self._container.format.name
-        self._noisy = codec in _NOISY and stream.codec_context.extradata is not None
-        as_new = self._noisy or codec in _FORGETFUL or codec.startswith("pcm_")
-        self._seek_leaves_traces = not ((as_new and "mp4" in kind) or kind == codec == "mp3")
+        in_mp4 = "mp4" in kind
+        self._noisy = in_mp4 and codec in _NOISY and stream.codec_context.extradata is not None
+        flushed = codec in _FORGETFUL or codec.startswith("pcm_")
+        self._seek_leaves_traces = not (self._noisy or (in_mp4 and flushed) or kind == codec == "mp3")
 
     def _seek(self, sample: int) -> bool:
         time_s = sample / self._info.sample_rate_hz - PREROLL_S + start_of_clock(self._container)

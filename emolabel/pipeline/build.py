@@ -39,7 +39,9 @@ _PARCEL_S = 2.0
 _MANY_PARCEL_S = 20.0
 _MANY_INPUTS = 50
 """With so many for each worker parcels are bigger: what they cost the driver shows, and an uneven end does not."""
-_SCORED_AT_ONCE = 4
+_SCORED_AT_ONCE, _PICTURES_AT_ONCE = 4, 32
+"""Windows that wait for the model together: one by one they would cost more, and many take much memory."""
+_PICTURE_S = 0.5
 _REPORT_EVERY_S = 2.0
 """How long a worker gathers windows before it sends them. The driver has some milliseconds of work with what comes at
 once, however many windows it is: so it is spared, and with it a cluster of many workers."""
@@ -186,17 +188,19 @@ class DecodeStage:
             chunks = chunks_of(batch)
             results = (result for chunk in chunks for result in self._decode(chunk, self._tools))
             if self._scorer is not None:
-                yield from map(window_parcel, self._scored(results, self._scorer))
+                lengths_s = (window.end_s - window.start_s for chunk in chunks for window in chunk.windows)
+                at_once = _PICTURES_AT_ONCE if max(lengths_s, default=0) < _PICTURE_S else _SCORED_AT_ONCE
+                yield from map(window_parcel, self._scored(results, self._scorer, at_once))
                 return
             # Windows of a long chunk are big, and move on one by one.
             while some := list(islice(results, 1 if len(chunks) == 1 else None)):
                 yield window_parcel([with_clips(result, self._tools.spec) for result in some] if self._stored else some)
 
-    def _scored(self, results: Iterator[WindowResult], scorer: "Scorer") -> Iterator[list[WindowResult]]:
+    def _scored(self, results: Iterator[WindowResult], scorer: "Scorer", at_once: int) -> Iterator[list[WindowResult]]:
         """A few at a time through the model, and together on their way: the first at once, then all of two seconds."""
         ready: list[WindowResult] = []
         began = time.monotonic()
-        while some := list(islice(results, _SCORED_AT_ONCE)):
+        while some := list(islice(results, at_once)):
             ready += scorer(some)
             if time.monotonic() - began >= self._gather_s:
                 yield ready

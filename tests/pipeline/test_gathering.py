@@ -32,9 +32,14 @@ class Stage(DecodeStage):
 
     def __init__(self, clock: Clock, gathers: bool) -> None:
         self._decode: Any = clock.decode
-        self._scorer: Any = list
+        self.scored: list[int] = []
+        self._scorer: Any = self.score
         self._tools: Any = None
         self._gathers, self._gather_s = gathers, 0.0
+
+    def score(self, results: list[WindowResult]) -> list[WindowResult]:
+        self.scored.append(len(results))
+        return results
 
 
 def chunk(name: str, n_windows: int, seconds: float = 5.0) -> Chunk:
@@ -69,3 +74,13 @@ def test_windows_of_many_small_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(parcels) == 3
     sent = [result.facts.video_id for parcel in parcels for one in stage(parcel) for result in results_of(one)]
     assert sent == [f"word {i}" for i in range(50)]
+    assert max(stage.scored) == 4
+
+
+def test_the_model_gets_many_pictures_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(0.01)
+    monkeypatch.setattr(build, "time", clock)
+    stage = Stage(clock, gathers=True)
+    (parcel,) = chunk_parcels([chunk(f"picture {i}", 1, 0.04) for i in range(30)], 2.0)
+    assert [len(results_of(one)) for one in stage(parcel)] == [30]
+    assert stage.scored == [30]
