@@ -6,7 +6,6 @@ for every request, so two stretches that overlap hold the same samples.
 
 from contextlib import ExitStack
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Final
 
 import av
@@ -57,14 +56,6 @@ class SoundReader:
         self._path, self._info = path, info
         self._files = ExitStack()
         self._rewind()
-
-    def __enter__(self) -> "SoundReader":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         self._files.close()

@@ -16,12 +16,10 @@ from emolabel.types import AudioClip, Float32Array
 
 _FILTER_WIDTH: Final = 6
 """Zero crossings of the resampling filter on each side, torchaudio's `lowpass_filter_width`."""
-
-
 _ROLLOFF: Final = 0.99
 """Of the lower of two Nyquist frequencies, where the filter ends; torchaudio's."""
 _MOST_TAPS: Final = 2_000_000
-"""torchaudio's filter has one for each pair of phases: 4 MB for 44,100 to 16,000 Hz, 2.7 GB for 44,101."""
+"""torchaudio's filter has one for each pair of phases: 0.3 MB for 44,100 to 16,000 Hz, 2.7 GB for 44,101."""
 _AT_ONCE: Final = 1 << 14
 
 

@@ -55,9 +55,9 @@ def share_frames(n_bytes: int) -> SharedFrames | None:
 
 
 class FrameRoom:
-    """The child's side: where the next batch goes."""
+    """The child's side: where the next batch goes. Without shared memory each gets an array of its own."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int = NOTHING) -> None:
         self._memory = mmap.mmap(fd, 0) if fd != NOTHING else None
 
     def array(self, shape: tuple[int, ...]) -> UInt8Array:

@@ -7,7 +7,7 @@ import numpy as np
 from emolabel.config import DecodeLimits
 from emolabel.media.pictures import PictureReader
 from emolabel.media.shared import FrameRoom
-from emolabel.types import FrameBatch, Int64Array, MediaInfo, UInt8Array
+from emolabel.types import FrameBatch, Int64Array, MediaInfo
 
 
 class FrameReader:
@@ -22,7 +22,7 @@ class FrameReader:
         if info.video is None:
             raise ValueError(f"expected a file with a picture, got {path}")
         self._limits, self._video = limits, info.video
-        self._new_array = room.array if room is not None else _new_array
+        self._room = room or FrameRoom()
         self._pictures = PictureReader(path, info.video, limits)
 
     def close(self) -> None:
@@ -44,7 +44,7 @@ class FrameReader:
                 yield batch
 
     def _batch(self, numbers: Int64Array) -> FrameBatch:
-        frames = self._new_array((len(numbers), self._video.height, self._video.width, 3))
+        frames = self._room.array((len(numbers), self._video.height, self._video.width, 3))
         kept: list[int] = []
         for number in numbers.tolist():
             picture = self._pictures.picture(number)
@@ -52,7 +52,3 @@ class FrameReader:
                 frames[len(kept)] = picture
                 kept.append(number)
         return FrameBatch(np.array(kept, np.int64), frames[: len(kept)])
-
-
-def _new_array(shape: tuple[int, ...]) -> UInt8Array:
-    return np.empty(shape, np.uint8)

@@ -70,7 +70,8 @@ def run_pipeline(
     results makes up for both: it knows what it has, and asks again for what is missing.
 
     Args:
-        together: small inputs share a task, and its fate; tasks share an actor's queue, and what its death costs.
+        together: small inputs share a task, and its fate; tasks share an actor's queue, scored windows
+            a message, and what its death costs.
     """
     queued = 2 if together else 1
     parcel_s = _PARCEL_S if together else None

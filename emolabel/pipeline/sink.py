@@ -20,7 +20,7 @@ _LONGEST_FLUSH_S = 60.0
 _MAX_ROWS = 50_000
 _MAX_BYTES = 64 * 2**20
 _LOOSE_TABLES = 256
-"""A table of one row takes forty times the memory of a row among others: so many, and they become one."""
+"""A table of one row takes some twenty times the memory of a row among others: so many, and they become one."""
 
 
 class Sink:

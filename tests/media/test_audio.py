@@ -1,4 +1,4 @@
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 
 import av
@@ -30,7 +30,7 @@ def audio_of(path: Path) -> AudioInfo:
 
 
 def heard(path: Path, info: AudioInfo, first: int, n_samples: int) -> Stretch:
-    with SoundReader(str(path), info) as reader:
+    with closing(SoundReader(str(path), info)) as reader:
         return reader.stretch(first, n_samples)
 
 
@@ -115,7 +115,7 @@ def test_a_reader_that_has_read_gives_what_a_new_one_gives(shared_videos: Path, 
     path = shared_videos / name
     info = audio_of(path)
     random = np.random.default_rng(3)
-    with SoundReader(str(path), info) as reader:
+    with closing(SoundReader(str(path), info)) as reader:
         for start_s in [*np.arange(0, 8, 0.8), *random.uniform(-0.5, 8, 10)]:
             first, n_samples = round(start_s * info.sample_rate_hz), round(0.7 * info.sample_rate_hz)
             kept, new = reader.stretch(first, n_samples), heard(path, info, first, n_samples)
@@ -127,7 +127,7 @@ def test_a_reader_that_has_read_gives_what_a_new_one_gives(shared_videos: Path, 
 def test_so_it_does_where_the_index_grows(tmp_path: Path, name: str, codec: str) -> None:
     path = write_sound(tmp_path / name, tone(30.0), codec=codec)
     info = audio_of(path)
-    with SoundReader(str(path), info) as reader:
+    with closing(SoundReader(str(path), info)) as reader:
         for first in range(0, 25 * 16_000, 40_000):
             assert np.array_equal(reader.stretch(first, 40_000).samples, heard(path, info, first, 40_000).samples)
 
@@ -143,7 +143,7 @@ def test_reading_on_opens_the_file_once(tmp_path: Path, monkeypatch: pytest.Monk
         return open_container(file)
 
     monkeypatch.setattr(audio, "open_container", count)
-    with SoundReader(str(path), info) as reader:
+    with closing(SoundReader(str(path), info)) as reader:
         for start_s in (2, 5, 8, 11):
             assert reader.stretch(start_s * 16_000, 48_000).runs == ((start_s * 16_000, (start_s + 3) * 16_000),)
     assert opened == [str(path)]

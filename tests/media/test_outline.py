@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 
@@ -64,7 +65,7 @@ def seen(path: Path, info: MediaInfo, start_s: float, end_s: float) -> bytes:
 def heard(path: Path, info: MediaInfo, start_s: float, end_s: float) -> bytes:
     assert info.audio is not None
     rate = info.audio.sample_rate_hz
-    with SoundReader(str(path), info.audio) as reader:
+    with closing(SoundReader(str(path), info.audio)) as reader:
         return reader.stretch(round(start_s * rate), round((end_s - start_s) * rate)).samples.tobytes()
 
 
