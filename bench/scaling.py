@@ -18,6 +18,7 @@ import emolabel
 from bench.end_to_end import make_collection, speaking
 from emolabel.demo import make_demo_clips
 from emolabel.pipeline.annotate import Progress
+from emolabel.pipeline.cores import take_core
 from emolabel.pipeline.local import Annotator
 
 _annotator: Annotator | None = None
@@ -37,17 +38,23 @@ def annotate_rate(videos: Path, out: Path, workers: int) -> float:
 
 
 def plain_rate(videos: Path, processes: int) -> float:
-    """Windows a second of as many processes that decode, look, listen and score, each a file at a time."""
+    """Windows a second of as many processes that decode, look, listen and score, each a file at a time.
+
+    Like workers, they have a core each where there is one for each.
+    """
     files = [str(path) for path in sorted(videos.iterdir())]
-    with multiprocessing.get_context("spawn").Pool(processes, _load) as pool:
+    settles = processes == multiprocessing.cpu_count()
+    with multiprocessing.get_context("spawn").Pool(processes, _load, [settles]) as pool:
         _label(pool, files[:processes])  # each loads and warms up; the first may take two
         started = time.monotonic()
         n_windows = _label(pool, files)
         return n_windows / (time.monotonic() - started)
 
 
-def _load() -> None:
+def _load(settles: bool) -> None:
     global _annotator
+    if settles:
+        take_core()
     torch.set_num_threads(1)
     _annotator = emolabel.load_model(device="cpu")
 

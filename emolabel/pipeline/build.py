@@ -21,6 +21,7 @@ from emolabel.config import Settings
 from emolabel.media.isolate import IsolatedMedia
 from emolabel.pipeline.clips import with_clips
 from emolabel.pipeline.cluster import StageShares
+from emolabel.pipeline.cores import settle_on_core
 from emolabel.pipeline.devices import process_ends_with_its_device
 from emolabel.pipeline.files import LocalFiles
 from emolabel.pipeline.messages import WindowResult, sources_of
@@ -105,6 +106,7 @@ def run_pipeline(
                     scores_itself,
                     bundle is None,
                     together,
+                    shares.fills_cores,
                 ),
                 batch_size=1,
                 batch_format="pyarrow",
@@ -162,10 +164,14 @@ class DecodeStage:
         scorer: "Callable[[], Scorer] | None",
         stored: bool,
         gathers: bool,
+        settles: bool,
     ) -> None:
         """Args:
         gathers: scored windows wait for others. One that kills this process would take those with it.
+        settles: on a core, as each has one.
         """
+        if settles:
+            settle_on_core()
         from emolabel.faces.detect import build_detector
         from emolabel.pipeline.decode import DecodeTools, decode_chunk
 

@@ -43,6 +43,8 @@ class StageShares:
     """0: whoever decodes a window also scores it."""
     predict_cpus: float
     predict_gpus: float
+    fills_cores: bool
+    """There is a worker for each CPU, and none more."""
 
 
 @contextmanager
@@ -160,6 +162,7 @@ def share_cluster(
         n_predict=n_gpus if on_gpu else 0,
         predict_cpus=_floor(0.1 * unit) if on_gpu else 0.0,
         predict_gpus=model_gpus,
+        fills_cores=n_decode >= int(size.cpus) and unit == 1.0,
     )
 
 

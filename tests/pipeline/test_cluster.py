@@ -40,6 +40,16 @@ def test_workers_of_a_cluster_that_grows_do_not_crowd_the_nodes_it_has() -> None
 
 
 @pytest.mark.parametrize(
+    ("cpus", "workers", "may_grow", "fills"),
+    [(2, None, False, True), (2, 2, False, True), (2, 1, False, False), (2, 3, False, False), (2, 3, True, True)],
+)
+def test_workers_have_a_core_each_where_no_cpu_is_left(
+    cpus: int, workers: int | None, may_grow: bool, fills: bool
+) -> None:
+    assert share_cluster(ClusterSize(cpus, 0, may_grow), workers, "cpu", "cpu").fills_cores is fills
+
+
+@pytest.mark.parametrize(
     ("size", "workers", "device", "message"),
     [
         (ClusterSize(4, 0), None, "cuda", "a GPU was asked for, but the cluster has none now: give --gpus"),
