@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-from emolabel.config import DEFAULT_MODEL, FaceSettings, FacesMode, Settings, WindowPolicy
+from emolabel.config import DEFAULT_MODEL, FaceSettings, FacesMode, Precision, Settings, WindowPolicy
 from emolabel.errors import Status
 from emolabel.pipeline.annotate import Progress, RunOptions, annotate_inputs
 from emolabel.pipeline.local import Annotator, load_model
@@ -22,6 +22,7 @@ def annotate(
     stride: float | None = None,
     faces: FacesMode = "biggest",
     detect_every: int = FaceSettings.detect_every,
+    precision: Precision = "float32",
     device: str = "auto",
     detector_device: str = "cpu",
     batch_size: int = 16,
@@ -44,6 +45,7 @@ def annotate(
         stride: seconds from window to window; None: the window's length.
         faces: the biggest face of each frame, or a row for every face.
         detect_every: search every n-th frame for faces, and follow them in between; 1: search all.
+        precision: in which the model looks at pictures; `bfloat16` is quicker, and scores are 1e-3 apart.
         device: of the model: `auto`, `cpu` or `cuda`.
         detector_device: of the face detector: `cpu` or `cuda`.
         batch_size: windows that go through a GPU's model at a time.
@@ -66,6 +68,7 @@ def annotate(
     settings = Settings(
         windows=WindowPolicy(length_s=window, stride_s=stride),
         faces=FaceSettings(mode=faces, detect_every=detect_every),
+        precision=precision,
     )
     options = RunOptions(
         device=device,

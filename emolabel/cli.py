@@ -10,7 +10,7 @@ from typing import Annotated, Literal, NoReturn
 import typer
 from rich.console import Console
 
-from emolabel.config import DEFAULT_MODEL, FaceSettings, FacesMode, Settings, WindowPolicy
+from emolabel.config import DEFAULT_MODEL, FaceSettings, FacesMode, Precision, Settings, WindowPolicy
 from emolabel.errors import EmolabelError, Status
 from emolabel.version import __version__
 
@@ -77,6 +77,9 @@ def annotate(
     detect_every: Annotated[
         int, typer.Option(help="Search every n-th frame for faces, and follow them in between; 1: search all.")
     ] = FaceSettings.detect_every,
+    precision: Annotated[
+        Precision, typer.Option(help="In which the model looks at pictures; bfloat16 is quicker, scores 1e-3 apart.")
+    ] = "float32",
     device: Annotated[str, typer.Option(help="Of the model: auto, cpu or cuda.")] = "auto",
     detector_device: Annotated[str, typer.Option(help="Of the face detector: cpu or cuda.")] = "cpu",
     batch_size: Annotated[int, typer.Option(help="Windows that go through a GPU's model at a time.")] = 16,
@@ -109,6 +112,7 @@ def annotate(
     settings = Settings(
         windows=WindowPolicy(length_s=None if whole_clip else window, stride_s=stride),
         faces=FaceSettings(mode=faces, detect_every=detect_every),
+        precision=precision,
     )
     retry = frozenset(status for status in Status if status.failure) if retry_failed else frozenset(retry_status or ())
     options = RunOptions(

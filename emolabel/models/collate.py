@@ -69,7 +69,7 @@ def collate_visual(
     if not rows:
         return None
     return VisualBatch(
-        crops=torch.cat(crops).to(device),
+        crops=_sent(torch.cat(crops), device),
         views=torch.cat(views).to(device),
         places=torch.stack(places).to(device),
         rows=torch.tensor(rows, device=device),
@@ -101,7 +101,7 @@ def collate_audio(
     steps = torch.arange(int(counts.max()))
     present = steps < counts[:, None]
     return AudioBatch(
-        samples=torch.from_numpy(np.concatenate(pieces)).to(device),
+        samples=_sent(torch.from_numpy(np.concatenate(pieces)), device),
         places=torch.where(present, firsts[:, None] + steps, 0).to(device),
         present=present.to(device),
         rows=torch.tensor(rows, device=device),
@@ -134,6 +134,11 @@ def cut(sound: Float32Array, length: int, slack: int = 0) -> Float32Array:
 def audible(clips: Sequence[ClipInputs]) -> list[Float32Array | None]:
     """The sound of each clip; an empty array is no sound."""
     return [None if clip.audio is None or clip.audio.size == 0 else clip.audio for clip in clips]
+
+
+def _sent(values: Tensor, device: torch.device) -> Tensor:
+    """From pinned memory a GPU fetches them itself, while this process goes on."""
+    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)
 
 
 def _check_sequence(sequence: CropSequence, sampling: FrameSampling | SliceSampling) -> None:

@@ -17,7 +17,7 @@ import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, DataContext
 
-from emolabel.config import Settings
+from emolabel.config import Precision, Settings
 from emolabel.media.isolate import IsolatedMedia
 from emolabel.pipeline.clips import with_clips
 from emolabel.pipeline.cluster import StageShares
@@ -79,7 +79,7 @@ def run_pipeline(
     scorer = None
     if bundle is not None:
         # A path on the driver means nothing on another node: the bundle travels as an object, once to each.
-        scorer = partial(Scorer, ray.put(bundle), device, batch_size)
+        scorer = partial(Scorer, ray.put(bundle), device, settings.precision, batch_size)
     apart = shares.n_predict > 0
     scores_itself = None if apart else scorer
     if together and scores_itself is not None and len(sources) >= _MANY_INPUTS * shares.n_decode:
@@ -232,12 +232,14 @@ class PredictStage:
 class Scorer:
     """The model, loaded in the process that makes this."""
 
-    def __init__(self, bundle_ref: "ray.ObjectRef[PackedBundle]", device: str, batch_size: int) -> None:
+    def __init__(
+        self, bundle_ref: "ray.ObjectRef[PackedBundle]", device: str, precision: Precision, batch_size: int
+    ) -> None:
         from emolabel.models.packing import unpack_model
         from emolabel.pipeline.predict import predict_windows
 
         self._predict = predict_windows
-        self._model = unpack_model(ray.get(bundle_ref), device)
+        self._model = unpack_model(ray.get(bundle_ref), device, precision)
         self._batch_size = batch_size
 
     def __call__(self, results: Sequence[WindowResult]) -> list[WindowResult]:

@@ -14,7 +14,7 @@ from emolabel.errors import MediaError, SourceError
 from emolabel.faces.detect import build_detector
 from emolabel.media.isolate import IsolatedMedia
 from emolabel.models.bundle import LoadedBundle, load_bundle
-from emolabel.models.layout import make_quick_on_cpu
+from emolabel.models.layout import make_quick
 from emolabel.pipeline.decode import DecodeTools, decode_chunk
 from emolabel.pipeline.files import LocalFiles
 from emolabel.pipeline.locations import locate
@@ -35,10 +35,8 @@ class Annotator:
 
     def __init__(self, bundle: LoadedBundle, settings: Settings, device: str, detector_device: str) -> None:
         self.bundle = bundle
-        self._model = bundle.model
-        if device == "cpu":
-            self._model = copy.deepcopy(bundle.model)  # the bundle's own can still be saved, or trained
-            make_quick_on_cpu(self._model)
+        self._model = copy.deepcopy(bundle.model)  # the bundle's own can still be saved, or trained
+        make_quick(self._model, settings.precision)
         self._settings = settings
         self._tools = DecodeTools(
             files=LocalFiles(),
@@ -71,9 +69,13 @@ class Annotator:
         """The chunks of one input."""
         return plan_source(source, self._tools.files, self._tools.media, self._settings)
 
+    def decode(self, chunk: Chunk) -> Iterator[WindowResult]:
+        """The windows of one chunk, with what the model would see and hear of them."""
+        return decode_chunk(chunk, self._tools)
+
     def label(self, chunk: Chunk) -> Iterator[WindowResult]:
         """The labelled windows of one chunk."""
-        for result in decode_chunk(chunk, self._tools):
+        for result in self.decode(chunk):
             yield from predict_windows([result], self._model, batch_size=1)
 
     def close(self) -> None:

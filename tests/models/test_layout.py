@@ -1,5 +1,6 @@
 import copy
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -7,8 +8,8 @@ from torch import Tensor, nn
 import emolabel
 from emolabel.models.base import EmotionModel
 from emolabel.models.bundle import load_bundle
-from emolabel.models.layout import make_quick_on_cpu
-from emolabel.models.pini2017 import AudioConfig, FaceConfig, Pini2017, Pini2017Config
+from emolabel.models.layout import make_quick
+from emolabel.models.pini2017 import AudioConfig, FaceConfig, MotionConfig, Pini2017, Pini2017Config
 from emolabel.types import Prediction
 from tests.models.conftest import MakeClip
 
@@ -49,11 +50,36 @@ def model(request: pytest.FixtureRequest) -> EmotionModel:
 
 def test_a_model_made_quick_says_the_same(model: EmotionModel, make_clip: MakeClip) -> None:
     quick = copy.deepcopy(model)
-    make_quick_on_cpu(quick)
+    make_quick(quick)
     assert len(norms_of(model)) - len(norms_of(quick)) >= 12
     clips = [make_clip(model.input_spec, seed) for seed in range(3)]
     for before, after in zip(model.predict(clips), quick.predict(clips), strict=True):
         assert (values_of(before) - values_of(after)).abs().max() < 1e-5
+
+
+def test_in_bfloat16_pictures_say_nearly_the_same_and_sound_the_same(model: EmotionModel, make_clip: MakeClip) -> None:
+    exact, quick = copy.deepcopy(model), copy.deepcopy(model)
+    make_quick(exact)
+    make_quick(quick, "bfloat16")
+    clips = [make_clip(model.input_spec, seed) for seed in range(3)]
+    for before, after in zip(exact.predict(clips), quick.predict(clips), strict=True):
+        assert before.face is not None
+        assert after.face is not None
+        assert 0 < np.abs(before.face - after.face).max() < 0.02
+        np.testing.assert_array_equal(before.audio, after.audio)
+
+
+def test_c3d_in_bfloat16(make_clip: MakeClip) -> None:
+    torch.manual_seed(1)
+    model = Pini2017(Pini2017Config(motion=MotionConfig())).eval()
+    quick = copy.deepcopy(model)
+    make_quick(quick, "bfloat16")
+    assert quick.parts()["motion.trunk"].get_submodule("conv1").get_parameter("weight").dtype == torch.bfloat16
+    clip = make_clip(model.input_spec, 1)
+    (before,), (after,) = model.predict([clip]), quick.predict([clip])
+    assert before.motion is not None
+    assert after.motion is not None
+    assert 0 < np.abs(before.motion - after.motion).max() < 0.02
 
 
 class _NormFirst(nn.Module):
@@ -70,8 +96,9 @@ class _NormFirst(nn.Module):
 
 
 def test_what_is_not_ours_keeps_its_layers() -> None:
-    model = _NormFirst().eval()
-    make_quick_on_cpu(model)
+    model = Pini2017(Pini2017Config(face=FaceConfig())).eval()
+    model.get_submodule("branches.face").trunk = _NormFirst().eval()
+    make_quick(model)
     assert len(norms_of(model)) == 1
 
 

@@ -103,8 +103,20 @@ def test_the_same_command_again_does_nothing(folder: Path, quick: str, done: Pat
 def test_another_window_or_model_into_the_same_folder_is_refused(folder: Path, quick: str, done: Path) -> None:
     with pytest.raises(OutputError, match=r"windows\.length_s was 5\.0, now 2\.0.*--overwrite"):
         emolabel.annotate(folder, done, model=quick, window=2.0)
+    with pytest.raises(OutputError, match="precision was 'float32', now 'bfloat16'"):
+        emolabel.annotate(folder, done, model=quick, precision="bfloat16")
     with pytest.raises(OutputError, match="model was 'untrained-quick', now 'emolabel-1'"):
         emolabel.annotate(folder, done)
+
+
+def test_a_run_in_bfloat16_has_nearly_the_same_scores(folder: Path, quick: str, done: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    emolabel.annotate([folder, folder / "gone.mp4"], out, model=quick, workers=2, precision="bfloat16")
+    assert_same_inputs(done, out)
+    before, after = labels_of(done).set_index(KEYS), labels_of(out).set_index(KEYS)
+    faces = [f"face_{emotion}" for emotion in EMOTIONS]
+    apart = (before[faces] - after[faces]).abs().max().max()
+    assert 0 < apart < 0.02
 
 
 def test_labels_do_not_depend_on_workers_batches_or_order(folder: Path, quick: str, done: Path, tmp_path: Path) -> None:
