@@ -1,6 +1,6 @@
 """Looking at pictures in bfloat16 against float32, on the same windows: `python -m bench.precision INPUT...`.
 
-Labels, scores, and the model's time: what is decoded and found is decoded and found once.
+Labels, scores, and the model's time: inputs are decoded, and faces found, once for both.
 """
 
 import argparse
@@ -40,7 +40,7 @@ def compare_precision(clips: list[ClipInputs], model: str, batch_size: int, runs
     before, after = _scores(exact, clips, batch_size), _scores(rounded, clips, batch_size)
     same = (before.argmax(axis=1) == after.argmax(axis=1)).mean()
     return compare(
-        f"{model} in bfloat16, {len(clips)} windows",
+        f"{model}, {len(clips)} windows",
         lambda: _scores(rounded, clips, batch_size),
         lambda: _scores(exact, clips, batch_size),
         f"{same:.2%} of {len(before)} labels the same, scores {np.abs(before - after).mean():.5f} apart",
@@ -67,7 +67,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     clips = clips_of(options.inputs, options.model, options.window)
-    report([compare_precision(clips, options.model, options.batch_size, options.runs)], Path("bench-precision.parquet"))
+    result = compare_precision(clips, options.model, options.batch_size, options.runs)
+    report([result], Path("bench-precision.parquet"), sides=("bfloat16", "float32"))
 
 
 if __name__ == "__main__":

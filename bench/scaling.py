@@ -9,6 +9,7 @@ import tempfile
 import time
 from multiprocessing.pool import Pool
 from pathlib import Path
+from statistics import median
 
 import torch
 from rich.console import Console
@@ -18,7 +19,7 @@ import emolabel
 from bench.end_to_end import make_collection, speaking
 from emolabel.demo import make_demo_clips
 from emolabel.pipeline.annotate import Progress
-from emolabel.pipeline.cores import take_core
+from emolabel.pipeline.cores import n_cores, take_core
 from emolabel.pipeline.local import Annotator
 
 _annotator: Annotator | None = None
@@ -43,7 +44,7 @@ def plain_rate(videos: Path, processes: int) -> float:
     Like workers, they have a core each where there is one for each.
     """
     files = [str(path) for path in sorted(videos.iterdir())]
-    settles = processes == multiprocessing.cpu_count()
+    settles = processes == n_cores()
     with multiprocessing.get_context("spawn").Pool(processes, _load, [settles]) as pool:
         _label(pool, files[:processes])  # each loads and warms up; the first may take two
         started = time.monotonic()
@@ -53,8 +54,8 @@ def plain_rate(videos: Path, processes: int) -> float:
 
 def _load(settles: bool) -> None:
     global _annotator
-    if settles:
-        take_core()
+    if settles and take_core() is None:
+        raise RuntimeError("another job has cores of this machine: nothing can be compared")
     torch.set_num_threads(1)
     _annotator = emolabel.load_model(device="cpu")
 
@@ -69,22 +70,25 @@ def _n_windows(path: str) -> int:
 
 
 def main() -> None:
-    """Alternating runs; medians."""
+    """Alternating runs; medians, of the ratios too."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=int, default=15)
     parser.add_argument("--runs", type=int, default=3)
     options = parser.parse_args()
-    rates: dict[str, list[float]] = {}
+    rates: dict[tuple[str, int], list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         videos = Path(folder) / "videos"
         make_collection(videos, speaking(make_demo_clips(Path(folder) / "clips")), options.minutes)
         for _ in range(options.runs):
             for n in (1, 2):
-                rates.setdefault(f"annotate --workers {n}", []).append(annotate_rate(videos, Path(folder) / "out", n))
-                rates.setdefault(f"{n} plain process{'es' * (n > 1)}", []).append(plain_rate(videos, n))
-    table = Table("", "windows a second", "runs", box=None, pad_edge=False)
-    for name, each in rates.items():
-        table.add_row(name, f"{sorted(each)[len(each) // 2]:.2f}", ", ".join(f"{rate:.2f}" for rate in each))
+                rates.setdefault(("annotate", n), []).append(annotate_rate(videos, Path(folder) / "out", n))
+                rates.setdefault(("plain processes", n), []).append(plain_rate(videos, n))
+    table = Table("", "one", "two", "two against one", "runs", box=None, pad_edge=False)
+    for what in ("annotate", "plain processes"):
+        one, two = rates[what, 1], rates[what, 2]
+        gains = [b / a for a, b in zip(one, two, strict=True)]
+        figures = (f"{median(values):.2f}" for values in (one, two, gains))
+        table.add_row(what, *figures, ", ".join(f"{a:.2f} {b:.2f}" for a, b in zip(one, two, strict=True)))
     Console(width=120).print(table)
 
 

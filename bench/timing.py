@@ -49,9 +49,9 @@ def compare(
     return Comparison(what, *times, agreement)
 
 
-def report(results: Sequence[Comparison], out: Path) -> None:
+def report(results: Sequence[Comparison], out: Path, sides: tuple[str, str] = ("emolabel", "by hand")) -> None:
     """Print a table, and write the same to Parquet."""
-    columns = "what", "emolabel (s)", "by hand (s)", "times as fast", "agreement"
+    columns = "what", f"{sides[0]} (s)", f"{sides[1]} (s)", "times as fast", "agreement"
     table = Table(*columns, box=None, pad_edge=False)
     for result in results:
         medians = statistics.median(result.ours_s), statistics.median(result.theirs_s)

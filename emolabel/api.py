@@ -45,7 +45,8 @@ def annotate(
         stride: seconds from window to window; None: the window's length.
         faces: the biggest face of each frame, or a row for every face.
         detect_every: search every n-th frame for faces, and follow them in between; 1: search all.
-        precision: in which the model looks at pictures; `bfloat16` is quicker, and scores are 1e-3 apart.
+        precision: of the part of the model that looks at pictures; `bfloat16` is quicker where processors or GPUs
+            have it, and changes scores a little.
         device: of the model: `auto`, `cpu` or `cuda`.
         detector_device: of the face detector: `cpu` or `cuda`.
         batch_size: windows that go through a GPU's model at a time.

@@ -78,7 +78,8 @@ def annotate(
         int, typer.Option(help="Search every n-th frame for faces, and follow them in between; 1: search all.")
     ] = FaceSettings.detect_every,
     precision: Annotated[
-        Precision, typer.Option(help="In which the model looks at pictures; bfloat16 is quicker, scores 1e-3 apart.")
+        Precision,
+        typer.Option(help="For pictures. bfloat16 is quicker where hardware has it; scores change a little."),
     ] = "float32",
     device: Annotated[str, typer.Option(help="Of the model: auto, cpu or cuda.")] = "auto",
     detector_device: Annotated[str, typer.Option(help="Of the face detector: cpu or cuda.")] = "cpu",

@@ -113,8 +113,8 @@ class Settings:
     chunk_s: float = 60.0
     """Long inputs are shared between workers in chunks of about this many seconds."""
     precision: Precision = "float32"
-    """In which a model looks at pictures. `bfloat16` takes about half the time on processors and GPUs that have it, and
-    scores are 1e-3 apart, from machine to machine as well."""
+    """Of the part of a model that looks at pictures. `bfloat16` is quicker on processors and GPUs that have it (others
+    go on in float32). Scores then differ a little between machines, and between batches."""
 
     def __post_init__(self) -> None:
         _require(self.chunk_s > 0, f"the chunk length must be positive, got {self.chunk_s} s")

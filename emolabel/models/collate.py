@@ -70,9 +70,9 @@ def collate_visual(
         return None
     return VisualBatch(
         crops=_sent(torch.cat(crops), device),
-        views=torch.cat(views).to(device),
-        places=torch.stack(places).to(device),
-        rows=torch.tensor(rows, device=device),
+        views=_sent(torch.cat(views), device),
+        places=_sent(torch.stack(places), device),
+        rows=_sent(torch.tensor(rows), device),
     )
 
 
@@ -102,9 +102,9 @@ def collate_audio(
     present = steps < counts[:, None]
     return AudioBatch(
         samples=_sent(torch.from_numpy(np.concatenate(pieces)), device),
-        places=torch.where(present, firsts[:, None] + steps, 0).to(device),
-        present=present.to(device),
-        rows=torch.tensor(rows, device=device),
+        places=_sent(torch.where(present, firsts[:, None] + steps, 0), device),
+        present=_sent(present, device),
+        rows=_sent(torch.tensor(rows), device),
     )
 
 
@@ -137,7 +137,7 @@ def audible(clips: Sequence[ClipInputs]) -> list[Float32Array | None]:
 
 
 def _sent(values: Tensor, device: torch.device) -> Tensor:
-    """From pinned memory a GPU fetches them itself, while this process goes on."""
+    """From pinned memory a GPU fetches them itself, while this process goes on; from other memory it would wait."""
     return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)
 
 

@@ -1,6 +1,7 @@
 """A trained model made ready to run; nothing here changes what it says beyond rounding."""
 
 from itertools import pairwise
+from types import MethodType
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from emolabel.models.base import EmotionModel
 
 _IN_ORDER = ("emolabel.", "facenet_pytorch.", "torch.nn.modules.container")
 """Where classes come from that name their layers in the order in which they run. timm's and users' own need not."""
-_SEEING = ("face.trunk", "motion.trunk")
+_SEEING = (["face", "trunk"], ["motion", "trunk"])
 """Parts that take nearly all of a model's time."""
 
 
@@ -21,17 +22,26 @@ def make_quick(model: EmotionModel, precision: Precision = "float32") -> None:
     Args:
         model: on the device where it will stay.
         precision: of the trunks that look at pictures. What follows them is in float32, and sound is: these take
-            little time, and small differences show there.
+            little time, and small differences show there. Where the device has no bfloat16, all is in float32:
+            imitated, it would take longer.
     """
-    on_cpu = next(model.parameters()).device.type == "cpu"
+    device = next(model.parameters()).device.type
+    on_cpu, rounded = device == "cpu", precision == "bfloat16" and has_bfloat16(device)
     if on_cpu:
         _fold_batch_norms(model)
-    if on_cpu or precision == "bfloat16":
+    if on_cpu or rounded:
         _lay_out(model)
-    if precision == "bfloat16":
+    if rounded:
         for name, part in model.parts().items():
-            if name.endswith(_SEEING):
+            if name.split(".")[-2:] in _SEEING:
                 _round(part)
+
+
+def has_bfloat16(device: str) -> bool:
+    """Whether `cpu` or `cuda` computes in bfloat16 itself, here: AVX-512 or AMX, or compute capability 8."""
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return torch._C._has_mkldnn and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _fold_batch_norms(module: nn.Module) -> None:
@@ -58,13 +68,12 @@ def _lay_out(model: nn.Module) -> None:
 def _round(trunk: nn.Module) -> None:
     """Products in bfloat16, statistics and what comes out in float32, as autocast has it."""
     for module in trunk.modules():
-        if isinstance(module, nn.Conv2d | nn.Conv3d | nn.Linear):
+        if type(module) in (nn.Conv2d, nn.Conv3d, nn.Linear):  # others may compute something with their weights
             module.to(torch.bfloat16)  # or autocast would do it for every batch
-    exact = trunk.forward
+    trunk.forward = MethodType(_forward_rounded, trunk)
 
-    def forward(pictures: Tensor) -> Tensor:
-        with torch.autocast(pictures.device.type, torch.bfloat16):
-            features: Tensor = exact(pictures)
-        return features.float()
 
-    trunk.forward = forward
+def _forward_rounded(trunk: nn.Module, pictures: Tensor) -> Tensor:
+    with torch.autocast(pictures.device.type, torch.bfloat16):
+        features: Tensor = type(trunk).forward(trunk, pictures)
+    return features.float()

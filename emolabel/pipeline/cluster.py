@@ -44,7 +44,7 @@ class StageShares:
     predict_cpus: float
     predict_gpus: float
     fills_cores: bool
-    """There is a worker for each CPU, and none more."""
+    """A worker for each CPU and none more, and nothing beside them that computes."""
 
 
 @contextmanager
@@ -162,7 +162,7 @@ def share_cluster(
         n_predict=n_gpus if on_gpu else 0,
         predict_cpus=_floor(0.1 * unit) if on_gpu else 0.0,
         predict_gpus=model_gpus,
-        fills_cores=n_decode >= int(size.cpus) and unit == 1.0,
+        fills_cores=n_decode == int(size.cpus) and not size.may_grow and device == detector_device == "cpu",
     )
 
 

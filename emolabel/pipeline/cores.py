@@ -5,41 +5,50 @@ import socket
 
 import ray
 
+NAME = "emolabel-core"
 _held: list[socket.socket] = []
 
 
-def settle_on_core() -> int | None:
-    """`take_core`, where Ray gives out all of the cores that this process may use.
+def settle_on_core(name: str = NAME) -> int | None:
+    """`take_core`, where Ray gives out exactly the cores that this process may use.
 
-    With a quota instead of cores (Kubernetes), or on a machine that others use as well, all would take the same few.
+    Where it has a quota instead (Kubernetes), this process sees all cores of the machine, and so do those of other
+    pods: all would take the first few.
     """
-    if not hasattr(os, "sched_getaffinity"):  # only Linux has it
-        return None
-    return take_core() if _cpus_of_this_node() == len(os.sched_getaffinity(0)) else None
+    return take_core(name) if _cpus_of_this_node() == n_cores() else None
 
 
-def take_core() -> int | None:
+def take_core(name: str = NAME) -> int | None:
     """Bind this thread, with the threads and processes that it starts, to a core that nobody else has taken.
 
     A worker and its decoding child take turns. Where there are as many such pairs as cores, Linux now and then wakes
     one of a pair on the core of another pair, and takes milliseconds to find that its own is idle: two pairs on two
     cores lost a sixth of them (kernel 6.18).
 
+    Args:
+        name: under which cores are taken, on this machine or in this container.
+
     Returns:
-        The core's number; None where all are taken: it stays free to move.
+        The core's number; None where all are taken, or where processes cannot be bound: it stays free to move.
     """
+    if not hasattr(os, "sched_setaffinity"):  # only Linux has it
+        return None
     for core in sorted(os.sched_getaffinity(0)):
-        # A name without a file: there once, and gone with its process, however that ends.
-        name = socket.socket(socket.AF_UNIX)
+        claim = socket.socket(socket.AF_UNIX)
         try:
-            name.bind(f"\0emolabel-core-{core}")
+            claim.bind(f"\0{name}-{core}")  # no file: one process can have it, and loses it however it ends
+            os.sched_setaffinity(0, {core})
         except OSError:
-            name.close()
+            claim.close()
             continue
-        _held.append(name)
-        os.sched_setaffinity(0, {core})
+        _held.append(claim)
         return core
     return None
+
+
+def n_cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _cpus_of_this_node() -> float:

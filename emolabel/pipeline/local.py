@@ -34,8 +34,11 @@ class Annotator:
     """
 
     def __init__(self, bundle: LoadedBundle, settings: Settings, device: str, detector_device: str) -> None:
+        """Args:
+        bundle: on any device; it stays as it is.
+        """
         self.bundle = bundle
-        self._model = copy.deepcopy(bundle.model)  # the bundle's own can still be saved, or trained
+        self._model = copy.deepcopy(bundle.model).to(device)
         make_quick(self._model, settings.precision)
         self._settings = settings
         self._tools = DecodeTools(
@@ -109,4 +112,4 @@ def load_model(
         BundleError: no such bundle, or it cannot be used.
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return Annotator(load_bundle(model, device), settings or Settings(), device, detector_device)
+    return Annotator(load_bundle(model), settings or Settings(), device, detector_device)

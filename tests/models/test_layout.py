@@ -6,13 +6,15 @@ import torch
 from torch import Tensor, nn
 
 import emolabel
+from emolabel.models import layout
 from emolabel.models.base import EmotionModel
 from emolabel.models.bundle import load_bundle
-from emolabel.models.layout import make_quick
+from emolabel.models.layout import has_bfloat16, make_quick
 from emolabel.models.pini2017 import AudioConfig, FaceConfig, MotionConfig, Pini2017, Pini2017Config
 from emolabel.types import Prediction
 from tests.models.conftest import MakeClip
 
+in_bfloat16 = pytest.mark.skipif(not has_bfloat16("cpu"), reason="this processor has no bfloat16")
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
@@ -57,6 +59,7 @@ def test_a_model_made_quick_says_the_same(model: EmotionModel, make_clip: MakeCl
         assert (values_of(before) - values_of(after)).abs().max() < 1e-5
 
 
+@in_bfloat16
 def test_in_bfloat16_pictures_say_nearly_the_same_and_sound_the_same(model: EmotionModel, make_clip: MakeClip) -> None:
     exact, quick = copy.deepcopy(model), copy.deepcopy(model)
     make_quick(exact)
@@ -65,10 +68,36 @@ def test_in_bfloat16_pictures_say_nearly_the_same_and_sound_the_same(model: Emot
     for before, after in zip(exact.predict(clips), quick.predict(clips), strict=True):
         assert before.face is not None
         assert after.face is not None
+        assert before.audio is not None
         assert 0 < np.abs(before.face - after.face).max() < 0.02
         np.testing.assert_array_equal(before.audio, after.audio)
 
 
+@in_bfloat16
+def test_a_copy_of_a_rounded_model_has_weights_of_its_own(make_clip: MakeClip) -> None:
+    model = load_bundle("emolabel-1").model
+    make_quick(model, "bfloat16")
+    other = copy.deepcopy(model)
+    for weights in other.parts()["face.trunk"].parameters():
+        nn.init.zeros_(weights)
+    clip = make_clip(model.input_spec, 1)
+    (before,), (after,) = model.predict([clip]), other.predict([clip])
+    assert before.face is not None
+    assert after.face is not None
+    assert np.abs(before.face - after.face).max() > 0.05
+
+
+def test_without_bfloat16_all_is_in_float32(make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layout, "has_bfloat16", lambda device: False)
+    exact, same = load_bundle("emolabel-1").model, load_bundle("emolabel-1").model
+    make_quick(exact)
+    make_quick(same, "bfloat16")
+    clip = make_clip(exact.input_spec, 1)
+    (before,), (after,) = exact.predict([clip]), same.predict([clip])
+    assert torch.equal(values_of(before), values_of(after))
+
+
+@in_bfloat16
 def test_c3d_in_bfloat16(make_clip: MakeClip) -> None:
     torch.manual_seed(1)
     model = Pini2017(Pini2017Config(motion=MotionConfig())).eval()
@@ -97,9 +126,9 @@ class _NormFirst(nn.Module):
 
 def test_what_is_not_ours_keeps_its_layers() -> None:
     model = Pini2017(Pini2017Config(face=FaceConfig())).eval()
-    model.get_submodule("branches.face").trunk = _NormFirst().eval()
+    model.get_submodule("branches.face").trunk = theirs = _NormFirst().eval()
     make_quick(model)
-    assert len(norms_of(model)) == 1
+    assert isinstance(theirs.norm, nn.BatchNorm2d)
 
 
 def test_a_loaded_bundle_can_still_be_saved() -> None:

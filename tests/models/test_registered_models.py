@@ -1,5 +1,6 @@
 """One suite for every architecture: what any model must do, whatever it is."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,6 +16,7 @@ from emolabel.models.blocks.normalise import WHITEN
 from emolabel.models.bundle import load_bundle, save_bundle
 from emolabel.models.combine import BranchDecision
 from emolabel.models.ensemble import EnsembleConfig
+from emolabel.models.layout import make_quick
 from emolabel.models.pini2017 import (
     SUBMISSION_1,
     AudioConfig,
@@ -98,6 +100,17 @@ def same(a: Prediction, b: Prediction, tolerance: float) -> None:
         assert (left is None) == (right is None), name
         if left is not None:
             np.testing.assert_allclose(left, right, atol=tolerance, rtol=0, err_msg=name)
+
+
+def test_in_bfloat16_it_says_nearly_the_same_whatever_it_is_with(model: EmotionModel, make_clip: MakeClip) -> None:
+    rounded = copy.deepcopy(model)
+    make_quick(rounded, "bfloat16")
+    clips = [make_clip(model.input_spec, seed) for seed in range(3)]
+    for before, after, alone in zip(
+        model.predict(clips), rounded.predict(clips), map(rounded.predict, ([clip] for clip in clips)), strict=True
+    ):
+        same(before, after, 0.02)
+        same(after, alone[0], 0.005)
 
 
 def test_every_architecture_has_a_case() -> None:

@@ -40,13 +40,21 @@ def test_workers_of_a_cluster_that_grows_do_not_crowd_the_nodes_it_has() -> None
 
 
 @pytest.mark.parametrize(
-    ("cpus", "workers", "may_grow", "fills"),
-    [(2, None, False, True), (2, 2, False, True), (2, 1, False, False), (2, 3, False, False), (2, 3, True, True)],
+    ("size", "workers", "device", "detector_device", "fills"),
+    [
+        (ClusterSize(2, 0), None, "cpu", "cpu", True),
+        (ClusterSize(2, 0), 2, "cpu", "cpu", True),
+        (ClusterSize(2, 0), 1, "cpu", "cpu", False),
+        (ClusterSize(2, 0), 3, "cpu", "cpu", False),
+        (ClusterSize(2, 0, may_grow=True), 2, "cpu", "cpu", False),
+        (ClusterSize(2, 1), None, "cuda", "cpu", False),
+        (ClusterSize(2, 1), None, "cpu", "cuda", False),
+    ],
 )
 def test_workers_have_a_core_each_where_no_cpu_is_left(
-    cpus: int, workers: int | None, may_grow: bool, fills: bool
+    size: ClusterSize, workers: int | None, device: str, detector_device: str, fills: bool
 ) -> None:
-    assert share_cluster(ClusterSize(cpus, 0, may_grow), workers, "cpu", "cpu").fills_cores is fills
+    assert share_cluster(size, workers, device, detector_device).fills_cores is fills
 
 
 @pytest.mark.parametrize(
