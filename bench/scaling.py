@@ -54,8 +54,8 @@ def plain_rate(videos: Path, processes: int) -> float:
 
 def _load(settles: bool) -> None:
     global _annotator
-    if settles and take_core() is None:
-        raise RuntimeError("another job has cores of this machine: nothing can be compared")
+    while settles and take_core() is None:
+        time.sleep(0.1)  # workers of the run before may still be ending
     torch.set_num_threads(1)
     _annotator = emolabel.load_model(device="cpu")
 
