@@ -22,6 +22,11 @@ class EmotionModel(nn.Module, ABC):
     """A frozen dataclass; which one depends on the architecture."""
 
     @property
+    def device(self) -> torch.device:
+        """Where its weights are; the CPU where it has none."""
+        return next((weights.device for weights in self.parameters()), torch.device("cpu"))
+
+    @property
     @abstractmethod
     def input_spec(self) -> InputSpec:
         """What it wants to see and hear of a window."""
@@ -48,12 +53,18 @@ class EmotionModel(nn.Module, ABC):
             RuntimeError: the model is in training mode.
             ValueError: a clip does not fit `input_spec`.
         """
+        return self.predict_collated(self.collate(clips)) if clips else []
+
+    def predict_collated(self, batch: Any) -> list[Prediction]:
+        """The same of clips that `collate` has put on the model's device. The answer is on the CPU.
+
+        Raises:
+            RuntimeError: the model is in training mode.
+        """
         if self.training:
             raise RuntimeError("predict needs eval mode: call eval() on the model first")
-        if not clips:
-            return []
         with torch.inference_mode(), exact_float32():
-            return self.predict_batch(self.collate(clips))
+            return self.predict_batch(batch)
 
     @abstractmethod
     def parts(self) -> Mapping[str, nn.Module]:

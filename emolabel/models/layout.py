@@ -25,7 +25,7 @@ def make_quick(model: EmotionModel, precision: Precision = "float32") -> None:
             little time, and small differences show there. Where the device has no bfloat16, all is in float32:
             imitated, it would take longer.
     """
-    device = next(model.parameters()).device.type
+    device = model.device.type
     on_cpu, rounded = device == "cpu", precision == "bfloat16" and has_bfloat16(device)
     if on_cpu:
         _fold_batch_norms(model)

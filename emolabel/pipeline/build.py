@@ -43,6 +43,8 @@ _MANY_INPUTS = 50
 _SCORED_AT_ONCE, _PICTURES_AT_ONCE = 4, 32
 """Windows that wait for the model together: one by one they would cost more, and many take much memory."""
 _PICTURE_S = 0.5
+_BATCHES_AT_ONCE = 4
+"""For a GPU: while one is computed, the next is put together and sent."""
 _REPORT_EVERY_S = 2.0
 """How long a worker gathers windows before it sends them. The driver has some milliseconds of work with what comes at
 once, however many windows it is: so it is spared, and with it a cluster of many workers."""
@@ -121,7 +123,7 @@ def run_pipeline(
             results = results.map_batches(
                 PredictStage,
                 fn_constructor_args=(scorer,),
-                batch_size=batch_size,
+                batch_size=_BATCHES_AT_ONCE * batch_size,
                 batch_format="pyarrow",
                 num_cpus=shares.predict_cpus,
                 num_gpus=shares.predict_gpus,

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import chain, islice
+from itertools import islice
 from typing import Any
 
 import pyarrow as pa
@@ -11,6 +11,7 @@ import pyarrow as pa
 from emolabel import schema
 from emolabel.errors import CONTAINED, MediaError, contained
 from emolabel.labels import EMOTIONS, MODALITIES
+from emolabel.models.ahead import predict_batches
 from emolabel.models.base import EmotionModel
 from emolabel.pipeline.messages import WindowResult
 from emolabel.types import Float32Array, Prediction
@@ -25,12 +26,12 @@ def predict_windows(results: Sequence[WindowResult], model: EmotionModel, batch_
     started = time.monotonic()
     clips = [clip for result in results for clip in result.clips]
     try:
-        batches = [model.predict(clips[first : first + batch_size]) for first in range(0, len(clips), batch_size)]
+        batches = [clips[first : first + batch_size] for first in range(0, len(clips), batch_size)]
+        predictions = iter(list(predict_batches(model, batches)))
     except CONTAINED as error:
         if len(results) == 1:
             return [_failed(results[0], contained(error))]
         return [one for result in results for one in predict_windows([result], model, batch_size)]
-    predictions = chain.from_iterable(batches)
     seconds = (time.monotonic() - started) / max(len(results), 1)
     return [
         replace(

@@ -103,12 +103,11 @@ class Pini2017(EmotionModel):
     def collate(self, clips: Sequence[ClipInputs]) -> Batch:
         """Puts clips on the model's device. What the model has no branch for is left out."""
         face, motion, audio = self.config.face, self.config.motion, self.config.audio
-        device = next(self.parameters()).device
         return Batch(
             n_clips=len(clips),
-            face=collate_visual([clip.face for clip in clips], face.sampling, device) if face else None,
-            motion=collate_visual([clip.motion for clip in clips], motion.sampling, device) if motion else None,
-            audio=collate_audio(audible(clips), audio.sampling, device, audio.piece_samples) if audio else None,
+            face=collate_visual([clip.face for clip in clips], face.sampling, self.device) if face else None,
+            motion=collate_visual([clip.motion for clip in clips], motion.sampling, self.device) if motion else None,
+            audio=collate_audio(audible(clips), audio.sampling, self.device, audio.piece_samples) if audio else None,
         )
 
     def forward(self, batch: Batch) -> Logits:
