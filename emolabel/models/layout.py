@@ -1,5 +1,6 @@
 """A trained model made ready to run; nothing here changes what it says beyond rounding."""
 
+import platform
 from itertools import pairwise
 from types import MethodType
 
@@ -38,10 +39,13 @@ def make_quick(model: EmotionModel, precision: Precision = "float32") -> None:
 
 
 def has_bfloat16(device: str) -> bool:
-    """Whether `cpu` or `cuda` computes in bfloat16 itself, here: AVX-512 or AMX, or compute capability 8."""
+    """Whether `cpu` or `cuda` computes in bfloat16 itself, here: AVX512_BF16, or compute capability 8."""
     if device == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return torch._C._has_mkldnn and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    if not (torch._C._has_mkldnn and torch.ops.mkldnn._is_mkldnn_bf16_supported()):
+        return False
+    # On x86 oneDNN also says yes to an AVX-512 in which it imitates bfloat16.
+    return platform.machine() != "x86_64" or torch.cpu._is_avx512_bf16_supported()
 
 
 def _fold_batch_norms(module: nn.Module) -> None:

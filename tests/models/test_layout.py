@@ -125,7 +125,7 @@ class _NormFirst(nn.Module):
 
 
 def test_what_is_not_ours_keeps_its_layers() -> None:
-    model = Pini2017(Pini2017Config(face=FaceConfig())).eval()
+    model = Pini2017(Pini2017Config(face=FaceConfig(), motion=None, audio=None)).eval()
     model.get_submodule("branches.face").trunk = theirs = _NormFirst().eval()
     make_quick(model)
     assert isinstance(theirs.norm, nn.BatchNorm2d)
